@@ -1,0 +1,159 @@
+//! A connection as all the threads outside of the loop see it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::proto::{CloseCode, CloseFrame, Opcode};
+
+use super::queue::{Queue, Target};
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Who or what ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseCause {
+    /// The peer sent the first CLOSE frame.
+    Peer,
+    /// [`Connection::close`] was called.
+    Local,
+    /// The peer broke the protocol or a limit.
+    ProtocolError,
+    /// The peer did not read, and [`super::Config::send_queue_limit`] was reached.
+    SlowConsumer,
+    /// A callback failed.
+    HandlerError,
+    /// The manager was stopped.
+    ServerStop,
+    /// The TCP connection ended without a CLOSE frame.
+    NetworkError,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The code of the closing handshake's first CLOSE frame, whoever sent it: 1005 if it had
+    /// none, 1006 if there was no such frame.
+    pub code: CloseCode,
+    /// The reason beside that code.
+    pub reason: Box<str>,
+    /// Who or what ended it.
+    pub cause: CloseCause,
+}
+
+/// What became of a message that was given to [`Connection::send_text`] or its siblings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Queued,
+    /// It is on its way, and the queue is more than half full.
+    Backpressure,
+    /// The queue is full: the message is lost and the connection is being closed with 1008.
+    Dropped,
+}
+
+/// The connection is closed or closing: nothing more can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is closed")]
+pub struct Closed;
+
+/// The part of a connection that the loop and the senders share.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) id: u64,
+    pub(super) slot: usize,
+    /// Whether sending is allowed. Changed only under the queue's lock, so that a message that
+    /// was accepted is never behind the CLOSE frame.
+    pub(super) open: AtomicBool,
+    /// Bytes that the kernel has not taken yet: those in the command queue, and those that a
+    /// flush left over.
+    pub(super) buffered: AtomicUsize,
+    pub(super) end: OnceLock<End>,
+}
+
+impl Link {
+    pub(super) fn new(slot: usize) -> Self {
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            slot,
+            open: AtomicBool::new(true),
+            buffered: AtomicUsize::new(0),
+            end: OnceLock::new(),
+        }
+    }
+}
+
+/// A connection, usable from any thread, and the same connection however often it is cloned.
+pub struct Connection<C> {
+    pub(super) link: Arc<Link>,
+    pub(super) queue: Arc<Queue<C>>,
+}
+
+impl<C> Connection<C> {
+    /// A number that no other connection of this process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.link.id
+    }
+
+    /// The connection's place in a handler's table; see [`super::Event`].
+    #[must_use]
+    pub fn slot(&self) -> usize {
+        self.link.slot
+    }
+
+    /// Whether a message can be sent: from the handshake to the CLOSE frame that we send.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.link.open.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of frames that wait to be taken by the kernel; 0 once the connection is over.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        if self.end().is_some() { 0 } else { self.link.buffered.load(Ordering::Relaxed) }
+    }
+
+    /// How the connection ended; `None` until [`super::Event::Closed`] is on its way.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.link.end.get()
+    }
+
+    /// Queues a text message. The payload is copied.
+    pub fn send_text(&self, payload: &str) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Text, payload.as_bytes())
+    }
+
+    /// Queues a binary message. The payload is copied.
+    pub fn send_binary(&self, payload: &[u8]) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Binary, payload)
+    }
+
+    /// Queues a PING of at most 125 bytes (the caller sees to that).
+    pub fn ping(&self, payload: &[u8]) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Ping, payload)
+    }
+
+    /// Starts the closing handshake (RFC 6455 section 7.1.2) behind all that was sent before.
+    /// Nothing happens if the connection is closed or closing already.
+    pub fn close(&self, frame: CloseFrame, cause: CloseCause) {
+        self.queue.close(&self.link, frame, cause);
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target { slot: self.link.slot, id: self.link.id }
+    }
+}
+
+impl<C> Clone for Connection<C> {
+    fn clone(&self) -> Self {
+        Self { link: Arc::clone(&self.link), queue: Arc::clone(&self.queue) }
+    }
+}
+
+impl<C> fmt::Debug for Connection<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("link", &self.link).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! What the loop counts, readable from any thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Defines the counters once: a struct of numbers, and its twin of atomics.
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A snapshot of what a manager has counted since it was made.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        /// The counters as other threads see them: stored by the loop once a turn.
+        #[derive(Debug, Default)]
+        pub(super) struct SharedCounters {
+            $($name: AtomicU64,)+
+        }
+
+        impl SharedCounters {
+            pub(super) fn store(&self, counters: &Counters) {
+                $(self.$name.store(counters.$name, Ordering::Relaxed);)+
+            }
+
+            pub(super) fn load(&self) -> Counters {
+                Counters { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that are open or closing now.
+    connections,
+    /// Connections that were ever established.
+    connections_total,
+    /// Whole text and binary messages that came.
+    messages_received,
+    /// Text and binary messages, and PINGs, that were put into a connection's output.
+    messages_sent,
+    /// Bytes read from sockets, frame headers included.
+    bytes_received,
+    /// Bytes written to sockets, frame headers included.
+    bytes_sent,
+}

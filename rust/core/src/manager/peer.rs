@@ -1,0 +1,297 @@
+//! One socket of the loop: its stream, its protocol state, its output.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mio::net::TcpStream;
+
+use crate::proto::{self, CloseCode, CloseFrame, Input, Limits, Opcode, Payload, Received};
+
+use super::connection::{CloseCause, End, Link};
+use super::counters::Counters;
+use super::handler::Event;
+use super::output::{BufferPool, Output, Written};
+
+/// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
+///
+/// ```text
+///            protocol closed, output flushed           the peer's FIN, or the deadline
+///  Talking ──────────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
+///     │                                                                                  ▲
+///     └──────────────── the peer's FIN, a network error, or the deadline ────────────────┘
+/// ```
+///
+/// Lingering sends our FIN and discards what still comes: closing a socket with unread bytes would
+/// send a reset, and a reset can overtake the CLOSE frame (RFC 6455 section 7.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Talking,
+    Lingering,
+    Gone,
+}
+
+/// What one read came to. The default is that of a read that did not return.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Bytes that came.
+    pub(super) count: usize,
+    /// Bytes of the arena that the batch now refers to: `count` or none.
+    pub(super) kept: usize,
+    pub(super) readiness: Readiness,
+}
+
+/// Whether a socket is to be read again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// The socket is empty: an event will say when it is not.
+    Drained,
+    /// There may be more; the budget or the room is used up.
+    More,
+    /// The peer's FIN, or a network error.
+    #[default]
+    HungUp,
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]
+pub(super) struct Peer {
+    pub(super) stream: TcpStream,
+    pub(super) link: Arc<Link>,
+    pub(super) protocol: proto::Connection,
+    pub(super) output: Output,
+    pub(super) stage: Stage,
+    /// What ended the connection; the first cause stands.
+    pub(super) cause: Option<CloseCause>,
+    /// The socket took less than it was offered and has not said since that it is writable.
+    pub(super) blocked: bool,
+    /// An event said that the peer's FIN is there: a short read is not the end of the data.
+    pub(super) read_closed: bool,
+    /// On the loop's list of sockets to read.
+    pub(super) listed_ready: bool,
+    /// On the loop's list of sockets to flush.
+    pub(super) listed_dirty: bool,
+    /// Bytes of PONG that were put into the output since it was last empty.
+    pub(super) pong_backlog: usize,
+    /// The bytes of `output` that `link.buffered` contains.
+    accounted: usize,
+}
+
+/// What a peer needs of the loop to take bytes in.
+pub(super) struct Intake<'a, C> {
+    pub(super) limits: &'a Limits,
+    pub(super) pool: &'a mut BufferPool,
+    pub(super) events: &'a mut Vec<Event<C>>,
+    pub(super) counters: &'a mut Counters,
+}
+
+impl Peer {
+    pub(super) fn new(stream: TcpStream, slot: usize) -> Self {
+        Self {
+            stream,
+            link: Arc::new(Link::new(slot)),
+            protocol: proto::Connection::new(),
+            output: Output::default(),
+            stage: Stage::Talking,
+            cause: None,
+            blocked: false,
+            read_closed: false,
+            listed_ready: false,
+            listed_dirty: false,
+            pong_backlog: 0,
+            accounted: 0,
+        }
+    }
+
+    /// Reads once into `arena[room]` and decodes what came, in place.
+    pub(super) fn read<C>(
+        &mut self,
+        arena: &mut [u8],
+        room: Range<usize>,
+        intake: &mut Intake<'_, C>,
+    ) -> Taken {
+        let asked = room.len();
+        let result = loop {
+            match self.stream.read(&mut arena[room.clone()]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        match result {
+            Ok(0) => Taken::default(),
+            Ok(count) => {
+                intake.counters.bytes_received += count as u64;
+                let arrived = &mut arena[room.start..room.start + count];
+                let used = self.decode(arrived, Some(room.start), intake);
+                // A short read has emptied the socket, except for a FIN behind the data.
+                let more = count == asked || self.read_closed;
+                let readiness = if more { Readiness::More } else { Readiness::Drained };
+                Taken { count, kept: if used { count } else { 0 }, readiness }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Taken { readiness: Readiness::Drained, ..Taken::default() }
+            }
+            Err(error) => {
+                log::debug!("connection {}: {error}", self.link.id);
+                Taken::default()
+            }
+        }
+    }
+
+    /// Feeds the protocol with bytes that stand at `base` in the arena, or, for what was read
+    /// behind the handshake, not in it. Returns whether the batch now refers to `bytes`.
+    pub(super) fn decode<C>(
+        &mut self,
+        bytes: &mut [u8],
+        base: Option<usize>,
+        intake: &mut Intake<'_, C>,
+    ) -> bool {
+        let slot = self.link.slot;
+        let mut used = false;
+        let mut start = 0;
+        loop {
+            let mut input = Input::new(&mut bytes[start..]);
+            let Some(received) = self.protocol.receive(intake.limits, &mut input) else {
+                return used;
+            };
+            let end = start + input.position();
+            let event = match received {
+                Received::Text(payload) => {
+                    let payload = place(payload, &bytes[start..], base.map(|base| base + start));
+                    used |= matches!(payload, Payload::InPlace(_));
+                    Event::Text { slot, payload }
+                }
+                Received::Binary(payload) => {
+                    let payload = place(payload, &bytes[start..], base.map(|base| base + start));
+                    used |= matches!(payload, Payload::InPlace(_));
+                    Event::Binary { slot, payload }
+                }
+                Received::Close(frame) => {
+                    self.cause.get_or_insert(CloseCause::Peer);
+                    Event::CloseMessage { slot, frame }
+                }
+                Received::Ping(payload) => {
+                    let echo = super::handler::bytes(&payload, &bytes[start..]);
+                    self.pong_backlog += proto::encoded_size(echo.len());
+                    self.output.append_with(intake.pool, |out| {
+                        proto::encode_frame(out, Opcode::Pong, echo);
+                    });
+                    start = end;
+                    continue;
+                }
+                Received::Pong(_) => {
+                    start = end;
+                    continue;
+                }
+                Received::Failed(error) => {
+                    self.cause.get_or_insert(CloseCause::ProtocolError);
+                    log::debug!("connection {}: {error}", self.link.id);
+                    return used;
+                }
+            };
+            let is_message = !matches!(event, Event::CloseMessage { .. });
+            intake.counters.messages_received += u64::from(is_message);
+            intake.events.push(event);
+            start = end;
+        }
+    }
+
+    /// Whether a message may still go out: until our CLOSE frame does.
+    pub(super) fn takes_messages(&self) -> bool {
+        self.protocol.is_open() || self.protocol.needs_answer()
+    }
+
+    /// Whether `more` bytes of output would exceed the limit. A frame that alone is larger than
+    /// the limit goes out if nothing waits before it.
+    pub(super) fn would_exceed(&self, more: usize, limit: usize) -> bool {
+        !self.output.is_empty() && self.output.len() + more > limit
+    }
+
+    /// Notes that `count` bytes came into the output that a sender had counted already.
+    pub(super) fn account(&mut self, count: usize) {
+        self.accounted += count;
+    }
+
+    /// Starts the closing handshake, if the connection is open. A slow consumer loses all frames
+    /// that have not begun to go out: behind them the CLOSE would be of no use.
+    pub(super) fn close(&mut self, frame: CloseFrame, cause: CloseCause, pool: &mut BufferPool) {
+        if !self.protocol.is_open() {
+            return;
+        }
+        self.link.open.store(false, Ordering::Relaxed);
+        self.cause.get_or_insert(cause);
+        if cause == CloseCause::SlowConsumer {
+            self.output.drop_unsent_frames();
+        }
+        self.output.append_with(pool, |out| {
+            self.protocol.close(frame, out);
+        });
+    }
+
+    /// Appends the CLOSE frame that a peer's CLOSE, or its fault, is owed.
+    pub(super) fn answer(&mut self, pool: &mut BufferPool) {
+        self.output.append_with(pool, |out| {
+            self.protocol.answer(out);
+        });
+    }
+
+    /// Writes what the socket takes, and begins to linger when the last CLOSE is out.
+    pub(super) fn flush(
+        &mut self,
+        pool: &mut BufferPool,
+        counters: &mut Counters,
+    ) -> io::Result<()> {
+        if !self.blocked && !self.output.is_empty() {
+            let before = self.output.len();
+            let written = self.output.write_to(&mut self.stream, pool);
+            counters.bytes_sent += (before - self.output.len()) as u64;
+            self.blocked = written? == Written::Blocked;
+            if self.output.is_empty() {
+                self.pong_backlog = 0;
+            }
+        }
+        self.publish_buffered();
+        if self.protocol.is_closed() && self.output.is_empty() && self.stage == Stage::Talking {
+            self.stage = Stage::Lingering;
+            self.stream.shutdown(Shutdown::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Brings `link.buffered` up to date. Costs nothing if all was written that no sender counted,
+    /// which is what a broadcast to clients that read comes to.
+    fn publish_buffered(&mut self) {
+        let unsent = self.output.len();
+        let buffered = &self.link.buffered;
+        if unsent > self.accounted {
+            buffered.fetch_add(unsent - self.accounted, Ordering::Relaxed);
+        } else if unsent < self.accounted {
+            buffered.fetch_sub(self.accounted - unsent, Ordering::Relaxed);
+        }
+        self.accounted = unsent;
+    }
+
+    /// Says how the connection ended. True for the first call only.
+    pub(super) fn finish(&mut self) -> bool {
+        self.link.open.store(false, Ordering::Relaxed);
+        let cause = self.cause.unwrap_or(CloseCause::NetworkError);
+        let (code, reason) = match self.protocol.close_frame() {
+            Some(frame) => (frame.code(), frame.reason().into()),
+            None => (CloseCode::ABNORMAL, "".into()),
+        };
+        self.link.end.set(End { code, reason, cause }).is_ok()
+    }
+}
+
+/// The payload of an event: a range of the arena, or a copy of bytes that are not in it.
+fn place(payload: Payload, bytes: &[u8], base: Option<usize>) -> Payload {
+    match (payload, base) {
+        (Payload::InPlace(range), Some(base)) => {
+            Payload::InPlace(range.start + base..range.end + base)
+        }
+        (Payload::InPlace(range), None) => Payload::Assembled(bytes[range].to_vec()),
+        (Payload::Assembled(bytes), _) => Payload::Assembled(bytes),
+    }
+}

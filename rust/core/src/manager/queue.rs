@@ -1,0 +1,308 @@
+//! The command queue: how any thread reaches the loop.
+//!
+//! One mutex guards it all, and it is held for a push or a swap only. Small frames are encoded
+//! straight into the queue's arena, and a run of frames with the same receivers becomes one
+//! command: sixteen replies to one client are one copy later on, and consecutive broadcasts leave
+//! as one buffer. The loop takes everything at once by swapping the whole queue with an empty one.
+//!
+//! Waking a sleeping thread costs a hundred times what a push costs, so it happens only if the
+//! loop has said, under the same mutex, that it is about to sleep.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mio::Waker;
+
+use crate::proto::{self, CloseCode, CloseFrame, Opcode};
+
+use super::connection::{CloseCause, Closed, Link, Sent};
+
+/// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
+/// a buffer of their own before the lock is taken.
+const ARENA_FRAME_SIZE: usize = 4096;
+
+/// An arena that has grown beyond this is not kept.
+const KEPT_ARENA_SIZE: usize = 1 << 20;
+
+/// The manager's loop does not run: it has not been started, or it has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the WebSocket manager is not running")]
+pub struct NotRunning;
+
+/// A socket that was upgraded to the WebSocket protocol, on its way to the loop.
+#[derive(Debug)]
+pub struct Adoption<C> {
+    /// The socket, which the loop owns from now on.
+    pub stream: std::net::TcpStream,
+    /// What the client sent behind its handshake.
+    pub received: Vec<u8>,
+    /// Goes to [`super::Event::Established`].
+    pub context: C,
+}
+
+/// A connection that a command is for. The id tells whether the slot still belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) slot: usize,
+    pub(super) id: u64,
+}
+
+/// Who gets a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Audience {
+    One(Target),
+    All { except: Option<Target> },
+}
+
+/// Whole frames, end to end.
+#[derive(Debug)]
+pub(super) enum Frames {
+    /// In the arena of the [`Commands`] that they came with.
+    Arena(Range<usize>),
+    /// A large one, in its own buffer.
+    Own(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(super) enum Command<C> {
+    Adopt(Box<Adoption<C>>),
+    Send { audience: Audience, frames: Frames, messages: u64 },
+    Close { target: Target, frame: CloseFrame, cause: CloseCause },
+    Stop { timeout: Duration },
+}
+
+/// Commands, and the arena that their small frames stand in.
+#[derive(Debug)]
+pub(super) struct Commands<C> {
+    pub(super) list: Vec<Command<C>>,
+    pub(super) arena: Vec<u8>,
+}
+
+impl<C> Default for Commands<C> {
+    fn default() -> Self {
+        Self { list: Vec::new(), arena: Vec::new() }
+    }
+}
+
+impl<C> Commands<C> {
+    /// Empties it for the next swap. Memory is kept, unless it was a rare burst that needed it.
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+        self.arena.clear();
+        self.arena.shrink_to(KEPT_ARENA_SIZE);
+    }
+
+    /// Encodes a small frame into the arena, as part of the last command if that is for the same
+    /// audience and its frames end where the arena does.
+    fn push_small(&mut self, audience: Audience, opcode: Opcode, payload: &[u8]) {
+        let start = self.arena.len();
+        proto::encode_frame(&mut self.arena, opcode, payload);
+        if let Some(Command::Send { audience: last, frames: Frames::Arena(range), messages }) =
+            self.list.last_mut()
+            && *last == audience
+            && range.end == start
+        {
+            range.end = self.arena.len();
+            *messages += 1;
+            return;
+        }
+        let frames = Frames::Arena(start..self.arena.len());
+        self.list.push(Command::Send { audience, frames, messages: 1 });
+    }
+}
+
+#[derive(Debug)]
+struct State<C> {
+    commands: Commands<C>,
+    /// The loop is in its wait, or about to enter it, and wants to be woken.
+    asleep: bool,
+    /// There while a loop runs.
+    waker: Option<Arc<Waker>>,
+}
+
+/// The queue between all threads and the loop.
+#[derive(Debug)]
+pub(super) struct Queue<C> {
+    state: Mutex<State<C>>,
+    send_limit: usize,
+}
+
+impl<C> Queue<C> {
+    pub(super) fn new(send_limit: usize) -> Self {
+        let state = State { commands: Commands::default(), asleep: false, waker: None };
+        Self { state: Mutex::new(state), send_limit }
+    }
+
+    // What any thread calls.
+
+    pub(super) fn send(&self, link: &Link, opcode: Opcode, payload: &[u8]) -> Result<Sent, Closed> {
+        let size = proto::encoded_size(payload.len());
+        let own = own_frame(opcode, payload);
+        let mut state = self.lock();
+        if !link.open.load(Ordering::Relaxed) {
+            return Err(Closed);
+        }
+        let waiting = link.buffered.load(Ordering::Relaxed);
+        // A message that alone is over the limit goes out if nothing waits before it.
+        if waiting > 0 && waiting + size > self.send_limit {
+            let frame = slow_consumer_frame();
+            push(state, close_command(link, frame, CloseCause::SlowConsumer));
+            return Ok(Sent::Dropped);
+        }
+        link.buffered.fetch_add(size, Ordering::Relaxed);
+        let audience = Audience::One(Target { slot: link.slot, id: link.id });
+        push_frame(&mut state.commands, audience, opcode, payload, own);
+        wake(state);
+        let half_full = waiting + size > self.send_limit / 2;
+        Ok(if half_full { Sent::Backpressure } else { Sent::Queued })
+    }
+
+    /// Sends to all connections that are open when the loop takes the command. Without a running
+    /// loop there are none.
+    pub(super) fn broadcast(&self, opcode: Opcode, payload: &[u8], except: Option<Target>) {
+        let own = own_frame(opcode, payload);
+        let mut state = self.lock();
+        if state.waker.is_some() {
+            push_frame(&mut state.commands, Audience::All { except }, opcode, payload, own);
+            wake(state);
+        }
+    }
+
+    pub(super) fn close(&self, link: &Link, frame: CloseFrame, cause: CloseCause) {
+        let state = self.lock();
+        if link.open.load(Ordering::Relaxed) {
+            push(state, close_command(link, frame, cause));
+        }
+    }
+
+    pub(super) fn adopt(&self, adoption: Adoption<C>) -> Result<(), NotRunning> {
+        let state = self.lock();
+        if state.waker.is_none() {
+            return Err(NotRunning);
+        }
+        push(state, Command::Adopt(Box::new(adoption)));
+        Ok(())
+    }
+
+    pub(super) fn stop(&self, timeout: Duration) {
+        let state = self.lock();
+        if state.waker.is_some() {
+            push(state, Command::Stop { timeout });
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().waker.is_some()
+    }
+
+    // What the loop calls.
+
+    /// Says that a loop runs now. False if another one does already.
+    pub(super) fn open(&self, waker: Waker) -> bool {
+        let mut state = self.lock();
+        if state.waker.is_some() {
+            return false;
+        }
+        state.waker = Some(Arc::new(waker));
+        true
+    }
+
+    /// Says that the loop is over, unless commands are left that it should still take.
+    pub(super) fn close_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        let empty = state.commands.list.is_empty();
+        if empty {
+            state.waker = None;
+        }
+        empty
+    }
+
+    /// Says that the loop is over, whatever is left.
+    pub(super) fn abandon(&self) -> Commands<C> {
+        let mut state = self.lock();
+        state.waker = None;
+        std::mem::take(&mut state.commands)
+    }
+
+    /// Whether the loop may sleep. From a true on, every push wakes it.
+    pub(super) fn prepare_to_sleep(&self) -> bool {
+        let mut state = self.lock();
+        state.asleep = state.commands.list.is_empty();
+        state.asleep
+    }
+
+    /// Swaps the commands with `into`, which is empty, and says that the loop is awake. For the
+    /// `closing` links no message is accepted any more once this has returned.
+    pub(super) fn take<'a>(&self, into: &mut Commands<C>, closing: impl Iterator<Item = &'a Link>) {
+        let mut state = self.lock();
+        state.asleep = false;
+        std::mem::swap(&mut state.commands, into);
+        for link in closing {
+            link.open.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        // Nothing panics between two states that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What closes a slow consumer, whether a send or a broadcast found it full.
+pub(super) fn slow_consumer_frame() -> CloseFrame {
+    CloseFrame::new(CloseCode::POLICY_VIOLATION, "slow consumer").unwrap_or_default()
+}
+
+/// Closes the door and tells the loop; the caller holds the lock.
+fn close_command<C>(link: &Link, frame: CloseFrame, cause: CloseCause) -> Command<C> {
+    link.open.store(false, Ordering::Relaxed);
+    Command::Close { target: Target { slot: link.slot, id: link.id }, frame, cause }
+}
+
+/// A large frame, encoded before any lock is taken; `None` if it is a small one.
+fn own_frame(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
+    let size = proto::encoded_size(payload.len());
+    (size > ARENA_FRAME_SIZE).then(|| {
+        let mut frame = Vec::with_capacity(size);
+        proto::encode_frame(&mut frame, opcode, payload);
+        frame
+    })
+}
+
+fn push_frame<C>(
+    commands: &mut Commands<C>,
+    audience: Audience,
+    opcode: Opcode,
+    payload: &[u8],
+    own: Option<Vec<u8>>,
+) {
+    match own {
+        None => commands.push_small(audience, opcode, payload),
+        Some(frame) => {
+            let frames = Frames::Own(frame);
+            commands.list.push(Command::Send { audience, frames, messages: 1 });
+        }
+    }
+}
+
+fn push<C>(mut state: MutexGuard<'_, State<C>>, command: Command<C>) {
+    state.commands.list.push(command);
+    wake(state);
+}
+
+/// Wakes the loop if it sleeps; the lock is released first, so that it does not run into it.
+fn wake<C>(mut state: MutexGuard<'_, State<C>>) {
+    if !state.asleep {
+        return;
+    }
+    state.asleep = false;
+    let waker = state.waker.clone();
+    drop(state);
+    if let Some(waker) = waker
+        && let Err(error) = waker.wake()
+    {
+        log::error!("cannot wake the WebSocket manager: {error}");
+    }
+}

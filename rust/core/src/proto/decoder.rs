@@ -1,0 +1,385 @@
+//! Bytes to events.
+//!
+//! A frame that is whole in the input is unmasked where it lies, and its event points there.
+//! Everything else is taken over: an unfinished header into a few bytes of the decoder itself, an
+//! unfinished control frame into a buffer of its own (a message may be open at the same time), an
+//! unfinished data frame into its [`Message`]. So the input is always used up in the end, and a
+//! connection between two messages owns no heap.
+//!
+//! Headers are judged byte by byte, in the order of the bytes; what is wrong first is reported,
+//! whether the header came in one piece or in six.
+
+use std::ops::Range;
+
+use super::frame::{self, Header, MASK_KEY_SIZE};
+use super::mask::{apply_mask, rotate_key};
+use super::message::{Event, Message, Payload, Sink};
+use super::{CloseFrame, MAX_HEADER_SIZE, Opcode, ProtocolError, utf8};
+
+/// Limits of what a peer may send.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest message, in bytes of payload over all of its fragments.
+    pub max_message_size: usize,
+    /// The most frames one message may consist of, empty ones included.
+    ///
+    /// A message in a single frame is always allowed.
+    pub max_fragments: u32,
+}
+
+impl Default for Limits {
+    /// 1 MiB and 131,072 fragments.
+    fn default() -> Self {
+        Self { max_message_size: 1 << 20, max_fragments: 131_072 }
+    }
+}
+
+/// Bytes as they arrived; reading them moves a position and unmasks what lies before it.
+#[derive(Debug)]
+pub struct Input<'a> {
+    bytes: &'a mut [u8],
+    position: usize,
+}
+
+impl<'a> Input<'a> {
+    /// An input of which nothing is read yet.
+    #[must_use]
+    pub const fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    /// The number of bytes not read yet.
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
+    /// The number of bytes read so far.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// What is left, without reading it.
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.position..]
+    }
+
+    /// Reads at most `limit` bytes of masked payload and returns where they lie, unmasked.
+    fn unmask(&mut self, limit: usize, key: [u8; MASK_KEY_SIZE]) -> Range<usize> {
+        let start = self.position;
+        self.position += limit.min(self.remaining());
+        apply_mask(&mut self.bytes[start..self.position], key);
+        start..self.position
+    }
+
+    /// Gives up on what is left.
+    pub(crate) const fn discard(&mut self) {
+        self.position = self.bytes.len();
+    }
+}
+
+/// Makes [`Event`]s of the bytes of one client (RFC 6455, section 5), however they are cut.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    frame: Frame,
+    /// The message that is open, possibly between two of its fragments.
+    message: Option<Message>,
+}
+
+/// Where in a frame the input ended.
+///
+/// ```text
+///             header whole, payload not
+///           +-------------------------> Data / Control
+///   Header -+                                 |
+///     ^     | frame whole                     | payload whole
+///     +-----+---------------------------------+
+/// ```
+#[derive(Debug)]
+enum Frame {
+    /// In the header, or between two frames; only the first `length` bytes count.
+    Header { bytes: [u8; MAX_HEADER_SIZE], length: u8 },
+    /// In the payload of a data frame; `message` is there. `key` fits the next byte.
+    Data { fin: bool, key: [u8; MASK_KEY_SIZE], remaining: usize },
+    /// In the payload of a control frame. Boxed: rare, and this keeps idle decoders small.
+    Control(Box<ControlFrame>),
+}
+
+/// A control frame whose payload is not complete.
+#[derive(Debug)]
+struct ControlFrame {
+    header: Header,
+    /// What has come of the payload, unmasked.
+    payload: Vec<u8>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self::Header { bytes: [0; MAX_HEADER_SIZE], length: 0 }
+    }
+}
+
+impl Decoder {
+    /// A decoder for a connection on which nothing was received yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads up to the end of the next message or control frame.
+    ///
+    /// `Ok(None)` means that the input is used up; come again with more. After an error or a
+    /// [`Event::Close`] the decoder must not be used again: what it then says has no meaning.
+    #[inline]
+    pub fn next(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Event>, ProtocolError> {
+        self.advance(limits, input, Sink::Keep)
+    }
+
+    /// Reads up to the next CLOSE frame; everything else is checked as always, and forgotten.
+    ///
+    /// To be used after [`discard_message`](Self::discard_message).
+    pub(crate) fn skip_to_close(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'_>,
+    ) -> Result<Option<CloseFrame>, ProtocolError> {
+        while let Some(event) = self.advance(limits, input, Sink::Discard)? {
+            match event {
+                Event::Close(frame) => return Ok(Some(frame)),
+                Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets what has come of the open message, but not that it is open.
+    pub(crate) fn discard_message(&mut self) {
+        if let Some(message) = &mut self.message {
+            message.discard_payload();
+        }
+    }
+
+    fn advance(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'_>,
+        sink: Sink,
+    ) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            let event = match &mut self.frame {
+                Frame::Header { .. } => {
+                    let Some(header) = self.read_header(limits, input)? else { return Ok(None) };
+                    if header.length <= input.remaining() {
+                        self.read_whole(header, input, sink)?
+                    } else {
+                        self.begin(header);
+                        None
+                    }
+                }
+                Frame::Data { .. } | Frame::Control(_) if input.remaining() == 0 => {
+                    return Ok(None);
+                }
+                Frame::Data { .. } => self.read_data(input, sink)?,
+                Frame::Control(_) => self.read_control(input)?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Reads a header, or as much of it as there is.
+    #[inline]
+    fn read_header(
+        &mut self,
+        limits: &Limits,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Header>, ProtocolError> {
+        if input.remaining() == 0 {
+            return Ok(None);
+        }
+        let Frame::Header { mut bytes, length } = self.frame else { return Ok(None) };
+        let stashed = usize::from(length);
+        if stashed == 0
+            && let Some((header, size)) = self.parse_header(limits, input.rest())?
+        {
+            input.position += size;
+            return Ok(Some(header));
+        }
+        // Either a part is here already or the whole is not: put the parts together. All that is
+        // left is shorter than a header then, or completes one.
+        let added = input.remaining().min(MAX_HEADER_SIZE - stashed);
+        let available = stashed + added;
+        bytes[stashed..available].copy_from_slice(&input.rest()[..added]);
+        let Some((header, size)) = self.parse_header(limits, &bytes[..available])? else {
+            input.position += added;
+            #[expect(clippy::cast_possible_truncation, reason = "at most MAX_HEADER_SIZE")]
+            let length = available as u8;
+            self.frame = Frame::Header { bytes, length };
+            return Ok(None);
+        };
+        input.position += size - stashed;
+        self.frame = Frame::default();
+        Ok(Some(header))
+    }
+
+    /// Judges what there is of a header, byte after byte; `None` if it is not whole.
+    ///
+    /// Returns the header and its size in bytes.
+    #[inline]
+    fn parse_header(
+        &self,
+        limits: &Limits,
+        bytes: &[u8],
+    ) -> Result<Option<(Header, usize)>, ProtocolError> {
+        let Some((&first, bytes)) = bytes.split_first() else { return Ok(None) };
+        let (fin, opcode) = frame::parse_first(first)?;
+        self.check_order(limits, opcode)?;
+        let Some((length, size)) = frame::parse_length(opcode, bytes)? else { return Ok(None) };
+        let length = self.check_size(limits, opcode, length)?;
+        let Some(&key) = bytes[size..].first_chunk() else { return Ok(None) };
+        Ok(Some((Header { fin, opcode, key, length }, 1 + size + MASK_KEY_SIZE)))
+    }
+
+    /// Whether a frame of this kind may come now (RFC 6455, section 5.4).
+    #[inline]
+    fn check_order(&self, limits: &Limits, opcode: Opcode) -> Result<(), ProtocolError> {
+        match (opcode, &self.message) {
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _)
+            | (Opcode::Text | Opcode::Binary, None) => Ok(()),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                Err(ProtocolError::ExpectedContinuation { opcode })
+            }
+            (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation),
+            (Opcode::Continuation, Some(message)) => message.check_fragments(limits),
+        }
+    }
+
+    /// Whether the message stays within its limit with `length` more bytes.
+    #[inline]
+    fn check_size(
+        &self,
+        limits: &Limits,
+        opcode: Opcode,
+        length: u64,
+    ) -> Result<usize, ProtocolError> {
+        let limit = limits.max_message_size;
+        let free = match &self.message {
+            // A control frame has at most 125 bytes and belongs to no message.
+            _ if opcode.is_control() => usize::MAX,
+            None => limit,
+            Some(message) => limit.saturating_sub(message.announced()),
+        };
+        match usize::try_from(length) {
+            Ok(length) if length <= free => Ok(length),
+            Ok(_) | Err(_) => Err(ProtocolError::MessageTooBig { limit }),
+        }
+    }
+
+    /// Reads a frame whose payload is all in the input; no event if the message goes on.
+    #[inline]
+    fn read_whole(
+        &mut self,
+        header: Header,
+        input: &mut Input<'_>,
+        sink: Sink,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let Header { fin, opcode, key, length } = header;
+        let event = match opcode {
+            Opcode::Text if fin => {
+                let range = input.unmask(length, key);
+                if utf8::to_str(&input.bytes[range.clone()]).is_err() {
+                    return Err(ProtocolError::InvalidUtf8);
+                }
+                Event::Text(Payload::InPlace(range))
+            }
+            Opcode::Binary if fin => Event::Binary(Payload::InPlace(input.unmask(length, key))),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                self.begin(header);
+                return self.read_data(input, sink);
+            }
+            Opcode::Ping => Event::Ping(Payload::InPlace(input.unmask(length, key))),
+            Opcode::Pong => Event::Pong(Payload::InPlace(input.unmask(length, key))),
+            Opcode::Close => {
+                let range = input.unmask(length, key);
+                Event::Close(CloseFrame::parse(&input.bytes[range])?)
+            }
+        };
+        Ok(Some(event))
+    }
+
+    /// Goes on to the payload of a frame.
+    fn begin(&mut self, header: Header) {
+        let Header { fin, opcode, key, length } = header;
+        if opcode.is_control() {
+            self.frame = Frame::Control(Box::new(ControlFrame { header, payload: Vec::new() }));
+            return;
+        }
+        match &mut self.message {
+            Some(message) => message.continue_with(length),
+            None => self.message = Some(Message::new(opcode, length)),
+        }
+        self.frame = Frame::Data { fin, key, remaining: length };
+    }
+
+    /// Takes over what there is of a data frame; an event if it ends a message.
+    fn read_data(
+        &mut self,
+        input: &mut Input<'_>,
+        sink: Sink,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let (Frame::Data { fin, key, remaining }, Some(message)) =
+            (&mut self.frame, &mut self.message)
+        else {
+            return Ok(None);
+        };
+        let range = input.unmask(*remaining, *key);
+        *remaining -= range.len();
+        *key = rotate_key(*key, range.len());
+        message.push(&input.bytes[range], *fin, sink)?;
+        if *remaining > 0 {
+            return Ok(None);
+        }
+        let fin = *fin;
+        self.frame = Frame::default();
+        if !fin {
+            return Ok(None);
+        }
+        self.message.take().map(Message::finish).transpose()
+    }
+
+    /// Takes over what there is of a control frame; an event if that completes it.
+    fn read_control(&mut self, input: &mut Input<'_>) -> Result<Option<Event>, ProtocolError> {
+        let Frame::Control(control) = &mut self.frame else { return Ok(None) };
+        let done = control.payload.len();
+        let key = rotate_key(control.header.key, done);
+        let range = input.unmask(control.header.length - done, key);
+        control.payload.extend_from_slice(&input.bytes[range]);
+        if control.payload.len() < control.header.length {
+            return Ok(None);
+        }
+        let payload = std::mem::take(&mut control.payload);
+        let opcode = control.header.opcode;
+        self.frame = Frame::default();
+        match opcode {
+            Opcode::Ping => Ok(Some(Event::Ping(Payload::Assembled(payload)))),
+            Opcode::Pong => Ok(Some(Event::Pong(Payload::Assembled(payload)))),
+            Opcode::Close => Ok(Some(Event::Close(CloseFrame::parse(&payload)?))),
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => Ok(None),
+        }
+    }
+
+    /// The heap that holds the open message, in bytes.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.message.as_ref().map_or(0, Message::capacity)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Messages: how they are handed out, and how they are put together while they are incomplete.
+//!
+//! Only what did not arrive in one piece is put together (RFC 6455, section 5.4). What has come is
+//! unmasked already and is checked and appended at once, so the frame it was in need not be
+//! kept. The buffer doubles as bytes come, and stops short of that once the size of the message
+//! is known: a header that announces a gigabyte and sends ten bytes costs tens of bytes.
+
+use std::ops::Range;
+
+use super::utf8::Utf8Validator;
+use super::{CloseFrame, Limits, Opcode, ProtocolError};
+
+/// Where the payload of an event is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// Whole and unmasked in the input: a range from the start of the slice given to [`Input`].
+    InPlace(Range<usize>),
+    /// Pieced together from several frames or reads.
+    Assembled(Vec<u8>),
+}
+
+/// Something that a peer has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A whole text message, proven to be valid UTF-8.
+    Text(Payload),
+    /// A whole binary message.
+    Binary(Payload),
+    /// A ping, with at most 125 bytes.
+    Ping(Payload),
+    /// A pong, with at most 125 bytes.
+    Pong(Payload),
+    /// A CLOSE frame; whatever follows it has no meaning.
+    Close(CloseFrame),
+}
+
+/// What becomes of the payload of data messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sink {
+    /// It is kept, to be delivered.
+    Keep,
+    /// It is checked and forgotten: nobody waits for it once our CLOSE is out.
+    Discard,
+}
+
+/// A message whose first frame has begun and whose last frame has not ended.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Empty and without heap under [`Sink::Discard`].
+    payload: Vec<u8>,
+    /// The payload lengths of its frames so far, as announced in their headers.
+    announced: usize,
+    /// Its frames so far, the unfinished one included.
+    fragments: u32,
+    /// For a text, how far it has been checked.
+    text: Option<Utf8Validator>,
+}
+
+impl Message {
+    /// A message that begins with a frame of this opcode, text or binary, and payload length.
+    pub(crate) fn new(opcode: Opcode, length: usize) -> Self {
+        let text = (opcode == Opcode::Text).then(Utf8Validator::default);
+        Self { payload: Vec::new(), announced: length, fragments: 1, text }
+    }
+
+    /// The payload lengths of the frames so far, as announced in their headers.
+    pub(crate) const fn announced(&self) -> usize {
+        self.announced
+    }
+
+    /// Whether one more frame is allowed.
+    pub(crate) const fn check_fragments(&self, limits: &Limits) -> Result<(), ProtocolError> {
+        let limit = limits.max_fragments;
+        if self.fragments < limit { Ok(()) } else { Err(ProtocolError::TooManyFragments { limit }) }
+    }
+
+    /// A continuation frame begins, whose header was checked against the limits.
+    pub(crate) const fn continue_with(&mut self, length: usize) {
+        self.announced = self.announced.saturating_add(length);
+        self.fragments = self.fragments.saturating_add(1);
+    }
+
+    /// Takes the next bytes of the payload, unmasked.
+    ///
+    /// `last` tells that they belong to the last frame: no more than announced will come.
+    pub(crate) fn push(
+        &mut self,
+        bytes: &[u8],
+        last: bool,
+        sink: Sink,
+    ) -> Result<(), ProtocolError> {
+        if let Some(text) = &mut self.text {
+            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        match sink {
+            Sink::Keep => {
+                self.reserve(bytes.len(), last);
+                self.payload.extend_from_slice(bytes);
+            }
+            Sink::Discard => {}
+        }
+        Ok(())
+    }
+
+    /// The last frame has ended.
+    pub(crate) fn finish(self) -> Result<Event, ProtocolError> {
+        let payload = Payload::Assembled(self.payload);
+        match self.text {
+            Some(text) if text.is_complete() => Ok(Event::Text(payload)),
+            Some(_cut_inside_a_code_point) => Err(ProtocolError::InvalidUtf8),
+            None => Ok(Event::Binary(payload)),
+        }
+    }
+
+    /// Forgets the payload so far, to go on with [`Sink::Discard`].
+    pub(crate) fn discard_payload(&mut self) {
+        self.payload = Vec::new();
+    }
+
+    /// Makes room for `additional` bytes: twice what there is, but never more than will come.
+    fn reserve(&mut self, additional: usize, last: bool) {
+        let needed = self.payload.len() + additional;
+        if needed <= self.payload.capacity() {
+            return;
+        }
+        let doubled = needed.max(self.payload.capacity().saturating_mul(2));
+        let size = if last { doubled.min(self.announced.max(needed)) } else { doubled };
+        self.payload.reserve_exact(size - self.payload.len());
+    }
+
+    /// The heap in use, in bytes.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.payload.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_at_most_doubles() {
+        let mut message = Message::new(Opcode::Binary, usize::MAX);
+        let mut come = 0;
+        for length in [0, 1, 1, 1, 10, 3, 1000, 0, 1, 5000, 4999] {
+            message.push(&vec![7; length], false, Sink::Keep).unwrap();
+            come += length;
+            assert!(message.capacity() >= come);
+            assert!(message.capacity() <= 2 * come, "{} for {come}", message.capacity());
+        }
+    }
+
+    #[test]
+    fn the_buffer_never_exceeds_a_size_that_is_known() {
+        for size in [1, 2, 100, 1023, 1024, 1025, 10_000] {
+            let mut message = Message::new(Opcode::Binary, size);
+            for _ in 0..size {
+                message.push(&[7], true, Sink::Keep).unwrap();
+                assert!(message.capacity() <= size);
+            }
+            assert_eq!(message.finish(), Ok(Event::Binary(Payload::Assembled(vec![7; size]))));
+        }
+    }
+
+    #[test]
+    fn the_size_is_known_in_the_last_of_several_frames_too() {
+        let mut message = Message::new(Opcode::Text, 100);
+        message.push(&[b'a'; 100], false, Sink::Keep).unwrap();
+        message.continue_with(10);
+        assert_eq!(message.announced(), 110);
+        message.push(&[b'b'; 9], true, Sink::Keep).unwrap();
+        assert_eq!(message.capacity(), 110);
+        message.push(b"b", true, Sink::Keep).unwrap();
+        assert_eq!(message.capacity(), 110);
+    }
+
+    #[test]
+    fn growth_is_geometric() {
+        let mut message = Message::new(Opcode::Binary, 100_000);
+        let mut capacities = Vec::new();
+        for _ in 0..100_000 {
+            message.push(&[7], true, Sink::Keep).unwrap();
+            capacities.push(message.capacity());
+        }
+        capacities.dedup();
+        assert!(capacities.len() <= 20, "a copy for each of {capacities:?}");
+    }
+
+    #[test]
+    fn discarded_text_is_still_checked() {
+        let mut message = Message::new(Opcode::Text, 100);
+        message.push(b"kept \xC3", false, Sink::Keep).unwrap();
+        message.discard_payload();
+        message.push(b"\xA4", false, Sink::Discard).unwrap();
+        assert_eq!(message.capacity(), 0);
+        let error = Err(ProtocolError::InvalidUtf8);
+        assert_eq!(message.push(b"\xA4", false, Sink::Discard), error);
+    }
+
+    #[test]
+    fn counters_do_not_overflow() {
+        let limits = Limits { max_message_size: usize::MAX, max_fragments: u32::MAX };
+        let mut message = Message::new(Opcode::Binary, usize::MAX);
+        message.fragments = u32::MAX - 1;
+        assert_eq!(message.check_fragments(&limits), Ok(()));
+        message.continue_with(usize::MAX);
+        message.continue_with(usize::MAX);
+        assert_eq!(message.announced(), usize::MAX);
+        let error = ProtocolError::TooManyFragments { limit: u32::MAX };
+        assert_eq!(message.check_fragments(&limits), Err(error));
+    }
+}

@@ -1,0 +1,247 @@
+//! `WebSocketConnection`.
+
+use std::sync::Mutex;
+
+use handy_ws_core::manager::{CloseCause, Connection};
+use handy_ws_core::proto::{CloseCode, CloseFrame, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::{MutexExt, PyOnceLock};
+use pyo3::types::PyString;
+use pyo3::{PyTraverseError, PyVisit, intern};
+
+use crate::callbacks::Callbacks;
+use crate::names::{self, ConnectionClosed};
+use crate::payload::to_bytes;
+
+/// What an adoption carries to the manager thread.
+pub(crate) struct Context {
+    pub(crate) callbacks: Py<Callbacks>,
+    /// A `RequestSource`: it makes the request when somebody asks for it.
+    pub(crate) source: Py<PyAny>,
+    pub(crate) subprotocol: Option<Py<PyString>>,
+}
+
+/// One WebSocket connection (handy-httpd's `WebSocketConnection`).
+///
+/// Usable from any thread, hashable, compared by identity.
+#[pyclass(frozen, weakref, module = "handy_ws")]
+pub(crate) struct WebSocketConnection {
+    core: Connection<Context>,
+    context: Context,
+    request: PyOnceLock<Py<PyAny>>,
+    user_data: Mutex<Option<Py<PyAny>>>,
+}
+
+impl WebSocketConnection {
+    pub(crate) fn new(core: Connection<Context>, context: Context) -> Self {
+        Self { core, context, request: PyOnceLock::new(), user_data: Mutex::new(None) }
+    }
+
+    pub(crate) fn core(&self) -> &Connection<Context> {
+        &self.core
+    }
+
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        self.context.callbacks.get()
+    }
+
+    /// Closes with 1011 after a callback failed.
+    pub(crate) fn close_after_error(&self) {
+        let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "handler error").unwrap_or_default();
+        self.core.close(frame, CloseCause::HandlerError);
+    }
+
+    fn closed(&self) -> PyErr {
+        let (code, reason) = match self.core.end() {
+            Some(end) => (Some(end.code.as_u16()), end.reason.to_string()),
+            None => (None, String::new()),
+        };
+        ConnectionClosed::new_err((code, reason))
+    }
+}
+
+#[pymethods]
+impl WebSocketConnection {
+    /// A number that no other connection of this process has.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.core.id()
+    }
+
+    /// The request of the opening handshake, an `HttpRequest` without a body.
+    #[getter]
+    fn request<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let make = || self.context.source.call_method0(py, intern!(py, "request"));
+        Ok(self.request.get_or_try_init(py, make)?.bind(py))
+    }
+
+    /// The peer's `(host, port)`.
+    #[getter]
+    fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.context.source.bind(py).getattr(intern!(py, "remote_address"))
+    }
+
+    /// The subprotocol that was agreed on (RFC 6455 section 1.9), or `None`.
+    #[getter]
+    fn subprotocol(&self, py: Python<'_>) -> Option<Py<PyString>> {
+        self.context.subprotocol.as_ref().map(|name| name.clone_ref(py))
+    }
+
+    /// Whether messages can be sent: until our CLOSE frame, or the end of the TCP connection.
+    #[getter]
+    fn is_open(&self) -> bool {
+        self.core.is_open()
+    }
+
+    /// Bytes of frames that wait to be taken by the kernel.
+    #[getter]
+    fn buffered_bytes(&self) -> usize {
+        self.core.buffered_bytes()
+    }
+
+    /// Any object of the application's; `None` at first.
+    #[getter]
+    fn user_data(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let user_data = self.user_data.lock_py_attached(py);
+        let user_data = user_data.unwrap_or_else(std::sync::PoisonError::into_inner);
+        user_data.as_ref().map(|object| object.clone_ref(py))
+    }
+
+    #[setter]
+    fn set_user_data(&self, py: Python<'_>, object: Option<Py<PyAny>>) {
+        let user_data = self.user_data.lock_py_attached(py);
+        let mut user_data = user_data.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let previous = std::mem::replace(&mut *user_data, object);
+        drop(user_data); // dropping an object may run any code, which may come back here
+        drop(previous);
+    }
+
+    /// The code of the first CLOSE frame of the closing handshake, whoever sent it: 1005 if it
+    /// had none, 1006 if there was no such frame. `None` while the connection lasts.
+    #[getter]
+    fn close_code(&self) -> Option<u16> {
+        self.core.end().map(|end| end.code.as_u16())
+    }
+
+    /// The reason beside `close_code`. `None` while the connection lasts.
+    #[getter]
+    fn close_reason(&self) -> Option<&str> {
+        self.core.end().map(|end| &*end.reason)
+    }
+
+    /// The `CloseCause`. `None` while the connection lasts.
+    #[getter]
+    fn close_cause<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.core.end().map(|end| names::close_cause(py, end.cause)).transpose()
+    }
+
+    /// Queue a text message (handy-httpd's `sendTextMessage`). Any thread may call this; it never
+    /// blocks. The payload is copied.
+    ///
+    /// Returns `SendResult.QUEUED`, `BACKPRESSURE` (queued, and more than half of
+    /// `send_queue_limit` waits) or `DROPPED` (over the limit: the connection is being closed).
+    ///
+    /// Raises `ConnectionClosed` when the connection is closed or closing, `TypeError` if payload
+    /// is no `str`, and `UnicodeEncodeError` if it has lone surrogates.
+    fn send_text<'py>(
+        &self,
+        py: Python<'py>,
+        payload: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.core.send_text(payload.to_str()?) {
+            Ok(sent) => names::send_result(py, sent),
+            Err(_) => Err(self.closed()),
+        }
+    }
+
+    /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`). As
+    /// `send_text` otherwise.
+    fn send_binary<'py>(
+        &self,
+        py: Python<'py>,
+        payload: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self.core.send_binary(to_bytes(payload)?.as_bytes()) {
+            Ok(sent) => names::send_result(py, sent),
+            Err(_) => Err(self.closed()),
+        }
+    }
+
+    /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.
+    ///
+    /// Raises `ValueError` if payload is longer.
+    #[pyo3(signature = (payload = None))]
+    fn ping<'py>(
+        &self,
+        py: Python<'py>,
+        payload: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let payload = payload.map(to_bytes).transpose()?;
+        let payload = payload.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
+        if payload.len() > MAX_CONTROL_PAYLOAD {
+            let length = payload.len();
+            let message = format!("payload has {length} bytes, at most {MAX_CONTROL_PAYLOAD} fit");
+            return Err(PyValueError::new_err(message));
+        }
+        match self.core.ping(payload) {
+            Ok(sent) => names::send_result(py, sent),
+            Err(_) => Err(self.closed()),
+        }
+    }
+
+    /// Start the closing handshake (RFC 6455 section 7.1.2; handy-httpd's `close`), behind all that
+    /// was sent before. Any thread may call this, at any time; only the first call counts. No
+    /// message is delivered after it; `on_connection_closed` follows.
+    ///
+    /// Raises `ValueError` for a code that may not be sent (RFC 6455 section 7.4) and for a reason
+    /// of more than 123 bytes in UTF-8.
+    #[pyo3(signature = (code = None, reason = ""))]
+    fn close(&self, code: Option<&Bound<'_, PyAny>>, reason: &str) -> PyResult<()> {
+        let code = code.map_or(Ok(CloseCode::NORMAL), sendable_code)?;
+        let frame = CloseFrame::new(code, reason).ok_or_else(|| {
+            let length = reason.len();
+            PyValueError::new_err(format!(
+                "reason has {length} bytes in UTF-8, at most {MAX_CLOSE_REASON} fit"
+            ))
+        })?;
+        self.core.close(frame, CloseCause::Local);
+        Ok(())
+    }
+
+    fn __repr__(&self) -> String {
+        let state = match self.core.end() {
+            Some(end) => format!("closed {}", end.code.as_u16()),
+            None if self.core.is_open() => "open".into(),
+            None => "closing".into(),
+        };
+        format!("<WebSocketConnection {} {state}>", self.core.id())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context.callbacks)?;
+        visit.call(&self.context.source)?;
+        if let Ok(user_data) = self.user_data.try_lock() {
+            visit.call(&*user_data)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        if let Ok(mut user_data) = self.user_data.try_lock() {
+            let object = user_data.take();
+            drop(user_data);
+            drop(object);
+        }
+    }
+}
+
+/// The close code that an `int` stands for.
+fn sendable_code(code: &Bound<'_, PyAny>) -> PyResult<CloseCode> {
+    let number: i64 = code
+        .extract()
+        .map_err(|_| PyTypeError::new_err("code must be an int that may stand in a CLOSE frame"))?;
+    u16::try_from(number).ok().and_then(CloseCode::new).ok_or_else(|| {
+        PyValueError::new_err(format!("code {number} may not be sent in a CLOSE frame"))
+    })
+}

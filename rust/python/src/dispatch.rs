@@ -1,0 +1,233 @@
+//! From a batch of events to calls of Python: all of a turn under one attach.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use handy_ws_core::manager::{Batch, Event, Handler, bytes};
+use pyo3::PyClass;
+use pyo3::exceptions::PyBaseException;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::callbacks::Callbacks;
+use crate::connection::{Context, WebSocketConnection};
+use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::names;
+
+/// The connections by slot: from `Established` to `Closed`.
+#[derive(Clone, Default)]
+pub(crate) struct Roster {
+    slots: Arc<Mutex<Slots>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    connections: Vec<Option<Py<WebSocketConnection>>>,
+    count: usize,
+}
+
+impl Roster {
+    pub(crate) fn len(&self) -> usize {
+        self.lock().count
+    }
+
+    pub(crate) fn snapshot(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
+        let slots = self.lock();
+        slots.connections.iter().flatten().map(|connection| connection.clone_ref(py)).collect()
+    }
+
+    fn insert(&self, slot: usize, connection: Py<WebSocketConnection>) {
+        let mut slots = self.lock();
+        if slots.connections.len() <= slot {
+            slots.connections.resize_with(slot + 1, || None);
+        }
+        slots.connections[slot] = Some(connection);
+        slots.count += 1;
+    }
+
+    fn get(&self, py: Python<'_>, slot: usize) -> Option<Py<WebSocketConnection>> {
+        self.lock().connections.get(slot)?.as_ref().map(|connection| connection.clone_ref(py))
+    }
+
+    fn remove(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
+        let mut slots = self.lock();
+        let connection = slots.connections.get_mut(slot)?.take()?;
+        slots.count -= 1;
+        Some(connection)
+    }
+
+    /// The lock is held for a look-up only, never over anything that runs Python code.
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls the callbacks.
+pub(crate) struct Dispatcher {
+    roster: Roster,
+}
+
+impl Handler for Dispatcher {
+    type Context = Context;
+
+    fn dispatch(&mut self, batch: &mut Batch<Context>) {
+        // The thread is Python's own, so that this re-attaches the thread state it has. Once the
+        // interpreter finalizes there is nobody left to call.
+        Python::try_attach(|py| {
+            let (events, arena) = batch.drain();
+            for event in events {
+                self.deliver(py, event, arena);
+            }
+        });
+    }
+}
+
+/// A callback that is to be called.
+struct Call<'a> {
+    name: &'static str,
+    function: Option<&'a Py<PyAny>>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(roster: Roster) -> Self {
+        Self { roster }
+    }
+
+    fn deliver(&self, py: Python<'_>, event: Event<Context>, arena: &[u8]) {
+        match event {
+            Event::Established { connection, context } => {
+                let slot = connection.slot();
+                match Py::new(py, WebSocketConnection::new(connection, context)) {
+                    Ok(connection) => {
+                        self.roster.insert(slot, connection.clone_ref(py));
+                        call(py, &connection, established, || Ok(connection.bind(py).clone()));
+                    }
+                    // Out of memory: without its object the connection has no callbacks.
+                    Err(error) => error.write_unraisable(py, None),
+                }
+            }
+            Event::Text { slot, payload } => {
+                self.with_open(py, slot, |connection| {
+                    call(py, connection, text, || {
+                        WebSocketTextMessage::new(py, connection, bytes(&payload, arena))
+                    });
+                });
+            }
+            Event::Binary { slot, payload } => {
+                self.with_open(py, slot, |connection| {
+                    call(py, connection, binary, || {
+                        WebSocketBinaryMessage::new(py, connection, bytes(&payload, arena))
+                    });
+                });
+            }
+            Event::CloseMessage { slot, frame } => {
+                if let Some(connection) = self.roster.get(py, slot) {
+                    call(py, &connection, close_message, || {
+                        WebSocketCloseMessage::new(py, &connection, &frame)
+                    });
+                }
+            }
+            Event::Closed { slot } => {
+                if let Some(connection) = self.roster.remove(slot) {
+                    call(py, &connection, closed, || Ok(connection.bind(py).clone()));
+                }
+            }
+        }
+    }
+
+    /// No message is delivered behind a `close()`, not even one that has come before it.
+    fn with_open(
+        &self,
+        py: Python<'_>,
+        slot: usize,
+        deliver: impl FnOnce(&Py<WebSocketConnection>),
+    ) {
+        if let Some(connection) = self.roster.get(py, slot)
+            && connection.get().core().is_open()
+        {
+            deliver(&connection);
+        }
+    }
+}
+
+fn established(callbacks: &Callbacks) -> Call<'_> {
+    let function = callbacks.on_connection_established.as_ref();
+    Call { name: "on_connection_established", function }
+}
+
+fn text(callbacks: &Callbacks) -> Call<'_> {
+    Call { name: "on_text_message", function: callbacks.on_text_message.as_ref() }
+}
+
+fn binary(callbacks: &Callbacks) -> Call<'_> {
+    Call { name: "on_binary_message", function: callbacks.on_binary_message.as_ref() }
+}
+
+fn close_message(callbacks: &Callbacks) -> Call<'_> {
+    Call { name: "on_close_message", function: callbacks.on_close_message.as_ref() }
+}
+
+fn closed(callbacks: &Callbacks) -> Call<'_> {
+    Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
+}
+
+/// Calls one callback, if it is overridden, with what `argument` makes. Whatever goes wrong in
+/// there ends this connection with 1011 and nothing else.
+fn call<'py, A: PyClass>(
+    py: Python<'py>,
+    connection: &Py<WebSocketConnection>,
+    which: impl for<'a> FnOnce(&'a Callbacks) -> Call<'a>,
+    argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
+) {
+    let Call { name, function } = which(connection.get().callbacks());
+    let Some(function) = function else { return };
+    // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
+    let result =
+        catch_unwind(AssertUnwindSafe(|| function.bind(py).call1((argument()?,)).map(drop)));
+    let error = match result {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(panic) => PanicException::new_err(panic_message(&*panic)),
+    };
+    connection.get().close_after_error();
+    if let Err(error) = report(py, connection, name, error) {
+        error.write_unraisable(py, Some(connection.bind(py)));
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into())
+}
+
+/// Logs an exception with its traceback, and gives it to `on_error`.
+fn report(
+    py: Python<'_>,
+    connection: &Py<WebSocketConnection>,
+    name: &str,
+    error: PyErr,
+) -> PyResult<()> {
+    let exception = error.into_value(py);
+    log_exception(py, connection, name, &exception)?;
+    if let Some(on_error) = &connection.get().callbacks().on_error
+        && let Err(error) = on_error.call1(py, (connection, &exception))
+    {
+        log_exception(py, connection, "on_error", &error.into_value(py))?;
+    }
+    Ok(())
+}
+
+fn log_exception(
+    py: Python<'_>,
+    connection: &Py<WebSocketConnection>,
+    name: &str,
+    exception: &Py<PyBaseException>,
+) -> PyResult<()> {
+    let options = PyDict::new(py);
+    options.set_item("exc_info", exception)?;
+    let arguments = ("%s failed for connection %d", name, connection.get().core().id());
+    names::logger(py)?.call_method("error", arguments, Some(&options))?;
+    Ok(())
+}

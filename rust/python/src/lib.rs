@@ -1,0 +1,28 @@
+//! `handy_ws._core`: the core for Python. It converts, detaches and maps errors; nothing else.
+
+mod callbacks;
+mod connection;
+mod dispatch;
+mod logging;
+mod manager;
+mod messages;
+mod names;
+mod payload;
+
+/// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::callbacks::Callbacks;
+    #[pymodule_export]
+    use crate::connection::WebSocketConnection;
+    #[pymodule_export]
+    use crate::manager::WebSocketManager;
+    #[pymodule_export]
+    use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+
+    #[pymodule_init]
+    fn init() {
+        crate::logging::install();
+    }
+}

@@ -1,0 +1,167 @@
+//! `WebSocketManager`.
+
+use std::os::fd::{FromRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use handy_ws_core::manager::{Adoption, Config, Handle, Manager};
+use handy_ws_core::proto::Limits;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::callbacks::Callbacks;
+use crate::connection::{Context, WebSocketConnection};
+use crate::dispatch::{Dispatcher, Roster};
+use crate::payload::Message;
+use crate::{logging, names};
+
+/// All the WebSocket connections of a server (handy-httpd's `WebSocketManager`).
+///
+/// There from the server's construction on; its thread runs while the server does.
+#[pyclass(frozen, weakref, module = "handy_ws")]
+pub(crate) struct WebSocketManager {
+    handle: Handle<Context>,
+    roster: Roster,
+    /// The loop, between `open` and `run`.
+    opened: Mutex<Option<Manager<Context>>>,
+}
+
+impl WebSocketManager {
+    fn opened(&self) -> std::sync::MutexGuard<'_, Option<Manager<Context>>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[pymethods]
+impl WebSocketManager {
+    /// A manager with the limits of a `WebSocketConfig`.
+    #[new]
+    fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let close_timeout: f64 = config.getattr("close_timeout")?.extract()?;
+        let config = Config {
+            limits: Limits {
+                max_message_size: config.getattr("max_message_size")?.extract()?,
+                max_fragments: config.getattr("max_fragments")?.extract()?,
+            },
+            send_queue_limit: config.getattr("send_queue_limit")?.extract()?,
+            close_timeout: seconds(close_timeout)?,
+        };
+        let (handle, roster) = (Handle::new(config), Roster::default());
+        Ok(Self { handle, roster, opened: Mutex::new(None) })
+    }
+
+    /// Make ready to adopt connections; `run` does the rest.
+    ///
+    /// Raises `RuntimeError` if the manager is open already, `OSError` if the system refuses.
+    fn open(&self, py: Python<'_>) -> PyResult<()> {
+        logging::follow_python_level(py)?;
+        let manager = Manager::new(&self.handle).map_err(names::loop_error)?;
+        *self.opened() = Some(manager);
+        Ok(())
+    }
+
+    /// Run the loop on this thread until `shut_down`: the body of the manager thread.
+    ///
+    /// Raises `RuntimeError` unless the manager was opened, `OSError` if waiting fails.
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(mut manager) = self.opened().take() else {
+            return Err(PyRuntimeError::new_err("this WebSocketManager is not open"));
+        };
+        let mut dispatcher = Dispatcher::new(self.roster.clone());
+        let result = py.detach(|| manager.run(&mut dispatcher));
+        drop(manager);
+        result.map_err(names::loop_error)
+    }
+
+    /// Close all connections with 1001 and let `run` return when they are closed, or, after
+    /// `timeout` seconds, without waiting for the rest. Returns at once; any thread may call it.
+    fn shut_down(&self, timeout: f64) -> PyResult<()> {
+        self.handle.stop(seconds(timeout)?);
+        Ok(())
+    }
+
+    /// Take over a socket whose 101 has been sent.
+    ///
+    /// The descriptor belongs to the manager from now on, also if this raises. `source` makes the
+    /// request; `received` is what came behind the handshake.
+    ///
+    /// Raises `RuntimeError` if the manager does not run.
+    fn adopt(
+        &self,
+        fd: RawFd,
+        callbacks: Py<Callbacks>,
+        source: Py<PyAny>,
+        subprotocol: Option<Py<PyString>>,
+        received: Vec<u8>,
+    ) -> PyResult<()> {
+        if fd < 0 {
+            return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
+        }
+        // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
+        // nothing else closes it.
+        let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
+        let context = Context { callbacks, source, subprotocol };
+        self.handle
+            .adopt(Adoption { stream, received, context })
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
+    /// Send a message to every open connection but `exclude`: a `str` as text, a bytes-like object
+    /// as binary (handy-httpd's `broadcast`). Any thread may call this, also in a callback; it
+    /// never blocks. Without a running server there is nobody to send to.
+    ///
+    /// Raises `TypeError` if the message is neither.
+    #[pyo3(signature = (message, *, exclude = None))]
+    fn broadcast(
+        &self,
+        message: Message<'_>,
+        exclude: Option<&Bound<'_, WebSocketConnection>>,
+    ) -> PyResult<()> {
+        let except = exclude.map(|connection| connection.get().core());
+        match message {
+            Message::Text(text) => self.handle.broadcast_text(text.to_str()?, except),
+            Message::Binary(bytes) => self.handle.broadcast_binary(bytes.as_bytes(), except),
+        }
+        Ok(())
+    }
+
+    /// The connections between `on_connection_established` and `on_connection_closed`: a new list.
+    #[getter]
+    fn connections(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
+        self.roster.snapshot(py)
+    }
+
+    /// What the manager has counted, as a `ManagerStats`.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let counters = self.handle.counters();
+        let fields = PyDict::new(py);
+        fields.set_item("connections", counters.connections)?;
+        fields.set_item("connections_total", counters.connections_total)?;
+        fields.set_item("messages_received", counters.messages_received)?;
+        fields.set_item("messages_sent", counters.messages_sent)?;
+        fields.set_item("bytes_received", counters.bytes_received)?;
+        fields.set_item("bytes_sent", counters.bytes_sent)?;
+        names::manager_stats_class(py)?.call((), Some(&fields))
+    }
+
+    fn __len__(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// A manager is true, also while it has no connections.
+    #[expect(clippy::unused_self, reason = "a slot method takes it")]
+    fn __bool__(&self) -> bool {
+        true
+    }
+
+    fn __repr__(&self) -> String {
+        let state = if self.handle.is_running() { "running" } else { "stopped" };
+        format!("<WebSocketManager {state}, {} connections>", self.roster.len())
+    }
+}
+
+fn seconds(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("{seconds} seconds: {error}")))
+}
