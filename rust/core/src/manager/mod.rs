@@ -45,7 +45,7 @@ use queue::{Audience, Command, Commands, Frames, Queue, Target};
 const ARENA_SIZE: usize = 512 * 1024;
 
 /// Bytes that one connection may bring into a turn.
-const READ_BUDGET: usize = 64 * 1024;
+const READ_BUDGET: usize = 128 * 1024;
 
 /// Reading goes on in the next turn when the arena has less room than this.
 const MIN_ROOM: usize = 16 * 1024;

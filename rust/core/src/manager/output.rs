@@ -14,25 +14,35 @@ use crate::proto;
 const MAX_SLICES: usize = 64;
 
 /// A chunk of its own is filled up to this many bytes before another one is begun.
-const CHUNK_SIZE: usize = 16 * 1024;
+const CHUNK_SIZE: usize = 64 * 1024;
 
-/// Buffers that the pool keeps for the next connection that has something to say.
-const POOLED_BUFFERS: usize = 256;
+/// Bytes that the pool keeps for the next connections that have something to say. Giving memory
+/// back to the system and asking for it again costs more than sending it does.
+const POOL_SIZE: usize = 4 << 20;
+
+/// A buffer that has grown beyond this is not kept.
+const MAX_POOLED: usize = 4 * CHUNK_SIZE;
 
 /// Empty buffers for reuse.
 #[derive(Debug, Default)]
 pub(super) struct BufferPool {
     buffers: Vec<Vec<u8>>,
+    /// The capacities of the buffers, added up.
+    size: usize,
 }
 
 impl BufferPool {
     fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.size -= buffer.capacity();
+        buffer
     }
 
     fn give_back(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < POOLED_BUFFERS && buffer.capacity() <= 2 * CHUNK_SIZE {
+        let capacity = buffer.capacity();
+        if capacity <= MAX_POOLED && self.size + capacity <= POOL_SIZE {
             buffer.clear();
+            self.size += capacity;
             self.buffers.push(buffer);
         }
     }

@@ -21,10 +21,10 @@ use super::connection::{CloseCause, Closed, Link, Sent};
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.
-const ARENA_FRAME_SIZE: usize = 4096;
+const ARENA_FRAME_SIZE: usize = 64 * 1024;
 
 /// An arena that has grown beyond this is not kept.
-const KEPT_ARENA_SIZE: usize = 1 << 20;
+const KEPT_ARENA_SIZE: usize = 4 << 20;
 
 /// The manager's loop does not run: it has not been started, or it has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

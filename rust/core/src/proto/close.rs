@@ -258,7 +258,8 @@ mod tests {
             let frame = CloseFrame::parse(body).unwrap();
             assert_eq!((frame.code().as_u16(), frame.reason()), (code, reason.as_str()));
             let bytes = encoded(&frame);
-            assert_eq!(bytes, [&[0x88, body.len() as u8], body].concat());
+            let length = u8::try_from(body.len()).unwrap();
+            assert_eq!(bytes, [&[0x88, length], body].concat());
         }
         for (body, error) in [
             (&b"\x03"[..], ProtocolError::BadCloseBody { length: 1 }),

@@ -412,7 +412,8 @@ mod tests {
             assert!(server.answer());
             let code = error.close_code().as_u16().to_be_bytes();
             let body = [&code, error.to_string().as_bytes()].concat();
-            assert_eq!(server.out, [&[0x88, body.len() as u8], &body[..]].concat());
+            let length = u8::try_from(body.len()).unwrap();
+            assert_eq!(server.out, [&[0x88, length], &body[..]].concat());
             server.assert_closed(&frame);
         }
     }

@@ -137,9 +137,9 @@ mod tests {
             ),
             (ProtocolError::InvalidUtf8, 1007, "text is not valid UTF-8"),
             (
-                ProtocolError::MessageTooBig { limit: usize::MAX },
+                ProtocolError::MessageTooBig { limit: 1_048_576 },
                 1009,
-                "message is larger than 18446744073709551615 bytes",
+                "message is larger than 1048576 bytes",
             ),
             (
                 ProtocolError::TooManyFragments { limit: u32::MAX },

@@ -276,7 +276,7 @@ mod tests {
         encode_frame(&mut out, Opcode::Binary, &[7; 256]);
         assert_eq!(out[..5], [0x82, 0x7E, 0x01, 0x00, 7]);
         out.clear();
-        encode_frame(&mut out, Opcode::Binary, &[7; 65536]);
+        encode_frame(&mut out, Opcode::Binary, &vec![7; 65536]);
         assert_eq!(out[..11], [0x82, 0x7F, 0, 0, 0, 0, 0, 1, 0, 0, 7]);
         assert_eq!(out.len(), encoded_size(65536));
     }

@@ -1,4 +1,4 @@
-//! Masking (RFC 6455, section 5.3): exclusive or of byte `i` of a payload and byte `i % 4` of a key.
+//! Masking (RFC 6455, section 5.3): byte `i` of a payload, exclusive or byte `i % 4` of a key.
 //!
 //! It exists to keep scripts in browsers from writing chosen bytes past proxies, and costs a
 //! server a pass over everything it receives. The loops below are plain safe Rust on chunks of

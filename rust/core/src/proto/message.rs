@@ -13,7 +13,8 @@ use super::{CloseFrame, Limits, Opcode, ProtocolError};
 /// Where the payload of an event is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
-    /// Whole and unmasked in the input: a range from the start of the slice given to [`Input`].
+    /// Whole and unmasked in the input: a range from the start of the slice that was given to
+    /// [`Input`](super::Input).
     InPlace(Range<usize>),
     /// Pieced together from several frames or reads.
     Assembled(Vec<u8>),

@@ -271,7 +271,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(3000))]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn noise_is_chopped_alike(
