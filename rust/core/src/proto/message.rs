@@ -189,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn growth_is_geometric_over_many_small_fragments() {
+        let mut message = Message::new(Opcode::Binary, 1);
+        let mut capacities = Vec::new();
+        for _ in 0..10_000 {
+            message.push(&[7], false, Sink::Keep).unwrap();
+            message.continue_with(1);
+            capacities.push(message.capacity());
+        }
+        capacities.dedup();
+        assert!(capacities.len() <= 20, "a copy for each of {capacities:?}");
+    }
+
+    #[test]
     fn discarded_text_is_still_checked() {
         let mut message = Message::new(Opcode::Text, 100);
         message.push(b"kept \xC3", false, Sink::Keep).unwrap();
