@@ -475,6 +475,19 @@ fn stop_is_bounded_when_peers_do_not_answer() {
 }
 
 #[test]
+fn a_socket_that_comes_while_the_manager_shuts_down_is_closed_with_1001() {
+    let server = Server::new(Config::default());
+    server.handle.shut_down(PATIENCE);
+    let mut client = server.connect(1);
+    client.expect_close(1001);
+    client.send(Opcode::Close, &1001_u16.to_be_bytes());
+    client.expect_end();
+    assert_eq!(server.closed(1).cause, CloseCause::ServerStop);
+    assert!(server.handle.is_running(), "until it is told that no more will come");
+    server.stop(PATIENCE);
+}
+
+#[test]
 fn a_manager_can_run_again_after_a_stop() {
     let handle: Handle<u32> = Handle::new(Config::default());
     for _ in 0..3 {

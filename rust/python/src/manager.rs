@@ -74,11 +74,17 @@ impl WebSocketManager {
         result.map_err(names::loop_error)
     }
 
-    /// Close all connections with 1001 and let `run` return when they are closed, or, after
-    /// `timeout` seconds, without waiting for the rest. Returns at once; any thread may call it.
+    /// Close all connections with 1001, also those that are adopted from now on; what is not
+    /// closed after `timeout` seconds is cut off. Returns at once; any thread may call it. `run`
+    /// returns when all are closed and `finish` was called, or when the time is over.
     fn shut_down(&self, timeout: f64) -> PyResult<()> {
-        self.handle.stop(seconds(timeout)?);
+        self.handle.shut_down(seconds(timeout)?);
         Ok(())
+    }
+
+    /// Say that no socket will be adopted any more, so that `run` may return.
+    fn finish(&self) {
+        self.handle.finish();
     }
 
     /// Take over a socket whose 101 has been sent.

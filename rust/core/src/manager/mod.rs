@@ -105,10 +105,16 @@ impl<C> Handle<C> {
         self.queue.broadcast(Opcode::Binary, payload, except.map(Connection::target));
     }
 
-    /// Closes every connection with 1001 and ends the loop when all are closed, or cuts them off
-    /// when the time is over. Returns at once.
-    pub fn stop(&self, timeout: Duration) {
-        self.queue.stop(timeout);
+    /// Closes every connection with 1001, also those that are adopted from now on, and cuts them
+    /// off when the time is over. Returns at once. The loop ends when all are closed and
+    /// [`Handle::finish`] was called, or when the time is over.
+    pub fn shut_down(&self, timeout: Duration) {
+        self.queue.shut_down(timeout);
+    }
+
+    /// Says that no socket will be adopted any more, so that a loop that shuts down may end.
+    pub fn finish(&self) {
+        self.queue.finish();
     }
 
     /// Whether a loop runs.
@@ -161,7 +167,10 @@ pub struct Manager<C> {
     answering: Vec<Target>,
     /// When to give up on a closing handshake, in order, since the timeout is the same for all.
     close_deadlines: VecDeque<(Instant, Target)>,
+    /// Set by a shutdown: when to cut off who is left.
     stop_deadline: Option<Instant>,
+    /// No adoption will come any more.
+    finishing: bool,
 }
 
 impl<C: Send> Manager<C> {
@@ -192,6 +201,7 @@ impl<C: Send> Manager<C> {
             answering: Vec::new(),
             close_deadlines: VecDeque::new(),
             stop_deadline: None,
+            finishing: false,
         })
     }
 
@@ -271,7 +281,8 @@ impl<C: Send> Manager<C> {
                     self.broadcast(except, frames, arena, messages);
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
-                Command::Stop { timeout } => self.stop(timeout),
+                Command::ShutDown { timeout } => self.shut_down(timeout),
+                Command::Finish => self.finishing = true,
             }
         }
         commands.clear();
@@ -365,7 +376,7 @@ impl<C: Send> Manager<C> {
         }
     }
 
-    fn stop(&mut self, timeout: Duration) {
+    fn shut_down(&mut self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |set| set.min(deadline)));
         let open = self.peers.iter().map(|(slot, peer)| Target { slot, id: peer.link.id });
@@ -474,14 +485,19 @@ impl<C: Send> Manager<C> {
         for slot in dirty.drain(..) {
             let Some(peer) = self.peers.get_mut(slot) else { continue };
             peer.listed_dirty = false;
-            let lingered = peer.stage == Stage::Lingering;
-            let result = peer.flush(&mut self.pool, &mut self.counters);
-            if peer.stage == Stage::Lingering && !lingered && peer.finish() {
+            let before = peer.stage;
+            if let Err(error) = peer.flush(&mut self.pool, &mut self.counters) {
+                log::debug!("connection {}: {error}", peer.link.id);
+                peer.stage = Stage::Gone;
+            }
+            if before == peer.stage {
+                continue;
+            }
+            if peer.finish() {
                 self.batch.events.push(Event::Closed { slot });
             }
-            if let Err(error) = result {
-                log::debug!("connection {}: {error}", peer.link.id);
-                self.let_go(slot);
+            if peer.stage == Stage::Gone {
+                self.gone.push(slot);
             }
         }
         self.dirty = dirty;
@@ -508,6 +524,7 @@ impl<C: Send> Manager<C> {
             }
         }
         if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
+            self.finishing = true;
             let rest: Vec<usize> = self.peers.iter().map(|(slot, _)| slot).collect();
             for slot in rest {
                 self.let_go(slot);
@@ -542,9 +559,11 @@ impl<C: Send> Manager<C> {
         }
     }
 
+    /// Stopped, and everyone has had the `Closed`: those that linger are cut off.
     fn is_over(&self) -> bool {
         self.stop_deadline.is_some()
-            && self.peers.is_empty()
+            && self.finishing
+            && self.peers.iter().all(|(_, peer)| peer.stage == Stage::Lingering)
             && self.batch.events.is_empty()
             && self.queue.close_if_empty()
     }

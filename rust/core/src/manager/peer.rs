@@ -18,14 +18,15 @@ use super::output::{BufferPool, Output, Written};
 /// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
 ///
 /// ```text
-///            protocol closed, output flushed           the peer's FIN, or the deadline
-///  Talking ──────────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
-///     │                                                                                  ▲
-///     └──────────────── the peer's FIN, a network error, or the deadline ────────────────┘
+///           our CLOSE was the last word          the peer's FIN, or the deadline
+///  Talking ─────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
+///     │                                                                             ▲
+///     └── the peer has answered our CLOSE; its FIN; a network error; the deadline ──┘
 /// ```
 ///
 /// Lingering sends our FIN and discards what still comes: closing a socket with unread bytes would
-/// send a reset, and a reset can overtake the CLOSE frame (RFC 6455 section 7.1.1).
+/// send a reset, and a reset can overtake the CLOSE frame (RFC 6455 section 7.1.1). A peer that
+/// has answered our CLOSE has read it, and needs no such care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     Talking,
@@ -65,6 +66,8 @@ pub(super) struct Peer {
     pub(super) stage: Stage,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
+    /// The peer's CLOSE came behind ours.
+    close_answered: bool,
     /// The socket took less than it was offered and has not said since that it is writable.
     pub(super) blocked: bool,
     /// An event said that the peer's FIN is there: a short read is not the end of the data.
@@ -96,6 +99,7 @@ impl Peer {
             output: Output::default(),
             stage: Stage::Talking,
             cause: None,
+            close_answered: false,
             blocked: false,
             read_closed: false,
             listed_ready: false,
@@ -169,6 +173,7 @@ impl Peer {
                     Event::Binary { slot, payload }
                 }
                 Received::Close(frame) => {
+                    self.close_answered = self.protocol.is_closed();
                     self.cause.get_or_insert(CloseCause::Peer);
                     Event::CloseMessage { slot, frame }
                 }
@@ -237,7 +242,8 @@ impl Peer {
         });
     }
 
-    /// Writes what the socket takes, and begins to linger when the last CLOSE is out.
+    /// Writes what the socket takes. When the last CLOSE is out, the connection is over: then it
+    /// lingers or is to be let go, as `stage` says.
     pub(super) fn flush(
         &mut self,
         pool: &mut BufferPool,
@@ -254,8 +260,12 @@ impl Peer {
         }
         self.publish_buffered();
         if self.protocol.is_closed() && self.output.is_empty() && self.stage == Stage::Talking {
-            self.stage = Stage::Lingering;
-            self.stream.shutdown(Shutdown::Write)?;
+            if self.close_answered {
+                self.stage = Stage::Gone;
+            } else {
+                self.stage = Stage::Lingering;
+                self.stream.shutdown(Shutdown::Write)?;
+            }
         }
         Ok(())
     }

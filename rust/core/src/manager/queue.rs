@@ -70,7 +70,8 @@ pub(super) enum Command<C> {
     Adopt(Box<Adoption<C>>),
     Send { audience: Audience, frames: Frames, messages: u64 },
     Close { target: Target, frame: CloseFrame, cause: CloseCause },
-    Stop { timeout: Duration },
+    ShutDown { timeout: Duration },
+    Finish,
 }
 
 /// Commands, and the arena that their small frames stand in.
@@ -186,10 +187,20 @@ impl<C> Queue<C> {
         Ok(())
     }
 
-    pub(super) fn stop(&self, timeout: Duration) {
+    /// Starts to close everything.
+    pub(super) fn shut_down(&self, timeout: Duration) {
+        self.push_if_running(Command::ShutDown { timeout });
+    }
+
+    /// Says that no adoption will come any more.
+    pub(super) fn finish(&self) {
+        self.push_if_running(Command::Finish);
+    }
+
+    fn push_if_running(&self, command: Command<C>) {
         let state = self.lock();
         if state.waker.is_some() {
-            push(state, Command::Stop { timeout });
+            push(state, command);
         }
     }
 

@@ -137,12 +137,6 @@ impl CloseFrame {
         out.extend_from_slice(&self.code.as_u16().to_be_bytes());
         out.extend_from_slice(self.reason.as_bytes());
     }
-
-    /// The answer to a CLOSE frame of the peer: its code again, without the reason
-    /// (RFC 6455, section 5.5.1).
-    pub(crate) fn echo(&self) -> Self {
-        Self { code: self.code, reason: Box::default() }
-    }
 }
 
 impl Default for CloseFrame {
@@ -292,13 +286,11 @@ mod tests {
         assert_eq!(CloseFrame::default(), empty);
         assert_eq!(CloseFrame::new(CloseCode::NO_STATUS, ""), Some(empty.clone()));
         assert_eq!(encoded(&empty), [0x88, 0]);
-        assert_eq!(encoded(&empty.echo()), [0x88, 0]);
     }
 
     #[test]
-    fn an_echo_has_the_code_only() {
+    fn a_frame_has_code_and_reason() {
         let frame = CloseFrame::new(CloseCode::GOING_AWAY, "bye").unwrap();
         assert_eq!(encoded(&frame), *b"\x88\x05\x03\xE9bye");
-        assert_eq!(encoded(&frame.echo()), *b"\x88\x02\x03\xE9");
     }
 }

@@ -129,12 +129,12 @@ impl Connection {
 
     /// Sends the CLOSE frame that is due: appends it to `out`.
     ///
-    /// A CLOSE of the peer is answered with its own code and no reason (RFC 6455, section 5.5.1),
-    /// an error with its close code and its text. `false`, with nothing done, if none is due.
+    /// A CLOSE of the peer is answered with the same (RFC 6455, section 5.5.1), so that both sides
+    /// end with one code and reason; an error with its close code and its text. `false`, with nothing done, if none is due.
     pub fn answer(&mut self, out: &mut Vec<u8>) -> bool {
         let first = match &mut self.state {
             State::CloseReceived(frame) => {
-                frame.echo().encode(out);
+                frame.encode(out);
                 std::mem::take(frame)
             }
             State::Failed(error) => {
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(server.out, []);
 
         assert!(server.answer());
-        assert_eq!(server.out, [0x88, 2, 0x0F, 0xA1]);
+        assert_eq!(server.out, *b"\x88\x05\x0F\xA1bye");
         server.assert_closed(&bye);
     }
 

@@ -189,7 +189,8 @@ impl Server {
 
     /// Stops, waits for the loop to end, and returns the events that were not looked at.
     pub fn stop(mut self, timeout: Duration) -> Vec<Seen> {
-        self.handle.stop(timeout);
+        self.handle.shut_down(timeout);
+        self.handle.finish();
         self.thread.take().expect("stopped once").join().expect("the loop did not panic");
         self.seen.lock().unwrap().try_iter().collect()
     }
@@ -197,7 +198,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.handle.stop(Duration::ZERO);
+        self.handle.shut_down(Duration::ZERO);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
             && !std::thread::panicking()

@@ -1,0 +1,113 @@
+"""The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
+
+from typing import Any, final
+
+from typing_extensions import Buffer
+
+from handy_ws.config import WebSocketConfig
+from handy_ws.http.head import RequestSource
+from handy_ws.http.request import HttpRequest
+from handy_ws.websocket.enums import CloseCause, SendResult
+from handy_ws.websocket.message_handler import WebSocketMessageHandler
+from handy_ws.websocket.stats import ManagerStats
+
+__all__ = [
+    "Callbacks",
+    "WebSocketBinaryMessage",
+    "WebSocketCloseMessage",
+    "WebSocketConnection",
+    "WebSocketManager",
+    "WebSocketTextMessage",
+]
+
+@final
+class Callbacks:
+    """The bound methods of a message handler, without those that it does not override."""
+
+    def __new__(cls, handler: WebSocketMessageHandler) -> Callbacks: ...
+
+@final
+class WebSocketTextMessage:
+    """A text message (RFC 6455 section 5.6; handy-httpd's ``WebSocketTextMessage``)."""
+
+    @property
+    def connection(self) -> WebSocketConnection: ...
+    @property
+    def payload(self) -> str: ...
+
+@final
+class WebSocketBinaryMessage:
+    """A binary message (RFC 6455 section 5.6; handy-httpd's ``WebSocketBinaryMessage``)."""
+
+    @property
+    def connection(self) -> WebSocketConnection: ...
+    @property
+    def payload(self) -> bytes: ...
+
+@final
+class WebSocketCloseMessage:
+    """A CLOSE frame of the peer (RFC 6455 section 5.5.1)."""
+
+    @property
+    def connection(self) -> WebSocketConnection: ...
+    @property
+    def code(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+
+@final
+class WebSocketConnection:
+    """One WebSocket connection (handy-httpd's ``WebSocketConnection``)."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def request(self) -> HttpRequest: ...
+    @property
+    def remote_address(self) -> tuple[str, int]: ...
+    @property
+    def subprotocol(self) -> str | None: ...
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def buffered_bytes(self) -> int: ...
+    @property
+    def user_data(self) -> Any: ...
+    @user_data.setter
+    def user_data(self, object: Any) -> None: ...
+    @property
+    def close_code(self) -> int | None: ...
+    @property
+    def close_reason(self) -> str | None: ...
+    @property
+    def close_cause(self) -> CloseCause | None: ...
+    def send_text(self, payload: str) -> SendResult: ...
+    def send_binary(self, payload: Buffer) -> SendResult: ...
+    def ping(self, payload: Buffer | None = None) -> SendResult: ...
+    def close(self, code: int | None = None, reason: str = "") -> None: ...
+
+@final
+class WebSocketManager:
+    """All the WebSocket connections of a server (handy-httpd's ``WebSocketManager``)."""
+
+    def __new__(cls, config: WebSocketConfig) -> WebSocketManager: ...
+    def open(self) -> None: ...
+    def run(self) -> None: ...
+    def shut_down(self, timeout: float) -> None: ...
+    def finish(self) -> None: ...
+    def adopt(
+        self,
+        fd: int,
+        callbacks: Callbacks,
+        source: RequestSource,
+        subprotocol: str | None,
+        received: bytes,
+    ) -> None: ...
+    def broadcast(
+        self, message: str | Buffer, *, exclude: WebSocketConnection | None = None
+    ) -> None: ...
+    @property
+    def connections(self) -> list[WebSocketConnection]: ...
+    def stats(self) -> ManagerStats: ...
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...

@@ -1,0 +1,151 @@
+"""The settings of a server, as frozen dataclasses that cannot hold nonsense.
+
+Every field has a default that is right for most programs. A wrong value is refused where it is
+written down, by a `ValueError` that names the field, and not minutes later by whatever it breaks.
+Times are in seconds and sizes in bytes, everywhere.
+
+    ServerConfig(port=0, workers=8, websocket=WebSocketConfig(max_message_size=64 * 1024))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from handy_ws.http.syntax import is_field_value, is_token
+
+__all__ = ["ServerConfig", "WebSocketConfig"]
+
+_KIB = 1024
+_MIB = 1024 * 1024
+_MAX_PORT = 65535
+_MAX_TIMEOUT = 1e6
+_MAX_SIZE = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebSocketConfig:
+    """The limits of every WebSocket connection of a server.
+
+    Attributes:
+        max_message_size: the largest message that is accepted, in bytes, after reassembly.
+            A longer one closes the connection with 1009. Default 1 MiB.
+        max_fragments: the most frames that one message may consist of. Default 131072.
+        send_queue_limit: the most bytes that may wait to be sent to one connection. Default
+            1 MiB. A message that alone is larger goes out if nothing else waits.
+        close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
+            frame and for the end of the TCP connection. Default 10.
+    """
+
+    max_message_size: int = _MIB
+    max_fragments: int = 131072
+    send_queue_limit: int = _MIB
+    close_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: a field has a wrong type or value; the message names the field.
+        """
+        _check_integer(self, "max_message_size", 1, _MAX_SIZE)
+        _check_integer(self, "max_fragments", 1, 2**32 - 1)
+        _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
+        _check_timeout(self, "close_timeout")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """The settings of an `HttpServer`.
+
+    Attributes:
+        host: the address or name to listen on; IPv6 without brackets. Default ``127.0.0.1``,
+            this machine only. ``0.0.0.0`` is every IPv4 address.
+        port: the TCP port; 0 takes a free one, see `HttpServer.address`. Default 8080.
+        backlog: connections that the system holds until they are accepted. Default 1024.
+        workers: threads that run handlers. Connections that wait, however many, hold none.
+            Default 25.
+        max_head_size: the largest request head (request line and header fields), in bytes.
+            Beyond it: 431, or 414 if not even the request line fits. Default 64 KiB.
+        max_header_count: the most header fields of a request. Beyond it: 431. Default 100.
+        head_timeout: seconds for the whole request head, from the accept or, on a kept-alive
+            connection, from its first byte. Beyond it: 408. Default 10.
+        keep_alive_timeout: seconds that a connection may wait between requests. Default 5.
+        max_body_size: the largest request body, in bytes, after the chunks are put together.
+            Beyond it: 413. Default 16 MiB.
+        body_timeout: seconds for the whole request body; beyond it: 408. Also the longest time
+            in which a client must take at least one byte of a response. Default 30.
+        default_headers: header fields for every response that does not set them itself.
+            Default none.
+        websocket: the limits of the WebSocket connections.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    backlog: int = 1024
+    workers: int = 25
+    max_head_size: int = 64 * _KIB
+    max_header_count: int = 100
+    head_timeout: float = 10.0
+    keep_alive_timeout: float = 5.0
+    max_body_size: int = 16 * _MIB
+    body_timeout: float = 30.0
+    default_headers: Mapping[str, str] = field(default_factory=dict)
+    websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: a field has a wrong type or value; the message names the field.
+        """
+        if not isinstance(self.host, str) or not self.host or "\0" in self.host:
+            raise _wrong(self, "host", "must be a name or an address")
+        _check_integer(self, "port", 0, _MAX_PORT)
+        _check_integer(self, "backlog", 1, 2**31 - 1)
+        _check_integer(self, "workers", 1, 10_000)
+        _check_integer(self, "max_head_size", 1, _MAX_SIZE)
+        _check_integer(self, "max_header_count", 1, _MAX_SIZE)
+        _check_integer(self, "max_body_size", 0, _MAX_SIZE)
+        _check_timeout(self, "head_timeout")
+        _check_timeout(self, "keep_alive_timeout")
+        _check_timeout(self, "body_timeout")
+        _check_headers(self, "default_headers")
+        if not isinstance(self.websocket, WebSocketConfig):
+            raise _wrong(self, "websocket", "must be a WebSocketConfig")
+        # A copy, so that what was checked is what is used.
+        object.__setattr__(self, "default_headers", MappingProxyType(dict(self.default_headers)))
+
+
+def _wrong(config: object, name: str, rule: str) -> ValueError:
+    return ValueError(f"{type(config).__name__}.{name} {rule}, not {getattr(config, name)!r}")
+
+
+def _check_integer(config: object, name: str, least: int, most: int) -> None:
+    value: Any = getattr(config, name)
+    # A bool is an int to isinstance(), but workers=True is a slip, not a number.
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise _wrong(config, name, f"must be an integer from {least} to {most}")
+
+
+def _check_timeout(config: object, name: str) -> None:
+    value: Any = getattr(config, name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value <= _MAX_TIMEOUT:
+        raise _wrong(config, name, "must be a positive, finite number of seconds")
+
+
+def _check_headers(config: object, name: str) -> None:
+    value: Any = getattr(config, name)
+    if not isinstance(value, Mapping):
+        raise _wrong(config, name, "must map header names to values")
+    for key, text in value.items():
+        if not isinstance(key, str) or not is_token(key):
+            raise _wrong(config, name, f"has the invalid header name {key!r}")
+        if not isinstance(text, str) or not is_field_value(text):
+            raise _wrong(config, name, f"has an invalid value for {key!r}")
+        if key.lower() in {"content-length", "transfer-encoding", "connection", "date"}:
+            raise _wrong(config, name, f"sets {key!r}, which belongs to each response")

@@ -1,0 +1,272 @@
+"""The thread that owns every connection that waits.
+
+It accepts, finds the ends of request heads, reads bodies, sends on what did not fit into a
+socket, and keeps the deadlines, for any number of connections and without ever blocking on one of
+them (`waiting.py`). What is complete goes into the queue of the workers.
+
+A turn reads from top to bottom: take back what the workers return, sleep until something happens,
+deal with it, see who is late, pass on what is ready. Work is passed on at the end of the turn,
+since every thread that is woken competes for the interpreter with this one.
+
+A connection stays in the poller, untouched, while a worker has it: most clients send nothing
+before they have their answer, and then a kept-alive request costs no system call here but the
+recv. If one does send, it is taken out until it comes back.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections import deque
+from contextlib import suppress
+from math import inf
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from handy_ws.http.connection import Connection, State
+from handy_ws.http.poller import READ, Poller
+from handy_ws.http.waiting import WaitingRoom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from handy_ws.config import ServerConfig
+    from handy_ws.http.listener import Listener
+    from handy_ws.http.response import Answers
+    from handy_ws.http.worker import Worker
+
+__all__ = ["Acceptor"]
+
+_logger = logging.getLogger("handy_ws")
+
+#: Connections accepted before those that are open get their turn.
+_ACCEPT_BUDGET: Final = 64
+#: How long to leave new connections alone when the process has no descriptors left, in seconds.
+_ACCEPT_PAUSE: Final = 0.1
+_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Acceptor(threading.Thread):
+    """The acceptor thread.
+
+    Attributes:
+        work: the queue of connections for the workers; None tells one of them to end.
+        address: host and port that the server listens on.
+        stopping: whether `stop` has been called.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        config: ServerConfig,
+        answers: Answers,
+        on_end: Callable[[float], None],
+    ) -> None:
+        """Make the thread; `start` starts it.
+
+        Args:
+            listener: the listening socket; it is closed by the acceptor from here on.
+            config: the limits.
+            answers: renders the error answers.
+            on_end: called last on this thread, with the time (monotonic) at which all must be
+                over.
+
+        Raises:
+            OSError: out of descriptors; nothing is left open then but the listener.
+        """
+        super().__init__(name="handy-ws-acceptor", daemon=True)
+        self.work: SimpleQueue[Connection | None] = SimpleQueue()
+        self.address = listener.address
+        self.stopping = False
+        self._keep_alive_timeout = config.keep_alive_timeout
+        self._on_end = on_end
+        self._poller = Poller()
+        self._room = WaitingRoom(config, answers, self._poller)
+        self._listener: Listener | None = listener
+        self._poller.listen(listener)
+        self._accept_again = inf
+        self._stop_at = inf
+        self._workers: Sequence[Worker] = ()
+        self._dispatched = 0
+        self._hand_backs: deque[tuple[Connection, State]] = deque()
+        self._finished = False
+        self._has_dispatched = False
+        self._wakes_at = 0.0
+
+    # What other threads call
+
+    def hand_back(self, connection: Connection, state: State) -> None:
+        """Give a connection back, to wait in `state`."""
+        self._hand_backs.append((connection, state))
+        if self._finished:
+            self._drop_hand_backs()
+        elif (
+            state is not State.IDLE
+            or connection.interest != READ
+            or connection.received
+            or self._wakes_at > monotonic() + self._keep_alive_timeout
+        ):
+            self._poller.wake()
+        # Otherwise the next request wakes the acceptor, or it wakes by itself in good time to
+        # see that there is none.
+
+    def forget(self, connection: Connection) -> None:
+        """Take a connection out of the poller, before it is closed or given away."""
+        self._poller.forget(connection)
+
+    def wake(self) -> None:
+        """Wake the thread if it sleeps."""
+        self._poller.wake()
+
+    def stop(self, stop_at: float) -> None:
+        """Begin to end: refuse new requests, and be over at the time `stop_at` (monotonic)."""
+        self._stop_at = stop_at
+        self.stopping = True
+        self._poller.wake(surely=True)
+
+    def count_on(self, workers: Sequence[Worker]) -> None:
+        """Say whose `done` tells how much of the work is finished."""
+        self._workers = workers
+
+    # The loop
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        try:
+            while not self._is_over():
+                self._turn()
+        except Exception:
+            _logger.exception("the acceptor failed, the server stops")
+        self._end()
+
+    def _turn(self) -> None:
+        while self._hand_backs:
+            self._guarded(self._take_back, *self._hand_backs.popleft())
+        connections, can_accept = self._poller.wait(self._time_to_sleep(), self._has_work)
+        if self.stopping:
+            self._stop_listening()
+        elif can_accept:
+            self._accept()
+        for connection in connections:
+            self._guarded(self._room.on_event, connection)
+        now = monotonic()
+        for connection in self._room.deadlines.expired(now):
+            self._guarded(self._room.on_deadline, connection)
+        if now >= self._accept_again:
+            self._resume_accepting()
+        self._dispatch()
+
+    def _time_to_sleep(self) -> float | None:
+        now = monotonic()
+        wakes_at = min(self._room.deadlines.next(), self._accept_again, self._stop_at)
+        if self._has_dispatched:
+            # Connections may be handed back without a wake: see hand_back().
+            self._has_dispatched = False
+            wakes_at = min(wakes_at, now + self._keep_alive_timeout)
+        self._wakes_at = wakes_at
+        return None if wakes_at == inf else max(0.0, wakes_at - now)
+
+    def _has_work(self) -> bool:
+        # What was taken back can be ready at once: the next request had come already.
+        return bool(self._hand_backs or self._room.ready) or self._is_over()
+
+    def _guarded(self, step: Callable[..., None], connection: Connection, *args: State) -> None:
+        """Take a step with one connection; whatever goes wrong is the end of that one only."""
+        try:
+            step(connection, *args)
+        except Exception:
+            _logger.exception("an error in the HTTP server ended a connection")
+            self._room.close(connection)
+
+    def _take_back(self, connection: Connection, state: State) -> None:
+        if self.stopping and state is not State.WRITING:
+            self._room.close(connection)
+        else:
+            self._room.enter(connection, state)
+
+    def _dispatch(self) -> None:
+        ready = self._room.ready
+        if ready:
+            self._has_dispatched = True
+            self._dispatched += len(ready)
+            for connection in ready:
+                self.work.put(connection)
+            ready.clear()
+
+    # Accepting
+
+    def _accept(self) -> None:
+        assert self._listener is not None  # noqa: S101 - only stopping takes it away
+        for _ in range(_ACCEPT_BUDGET):
+            try:
+                sock, address = self._listener.accept_connection()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_RESOURCES:
+                    self._pause_accepting(self._listener, error)
+                    return
+                # The client has given up already, or something like it: on to the next one.
+                continue
+            # Most heads are there by now, and then the connection never enters the poller.
+            self._guarded(self._room.on_event, Connection(sock, address))
+
+    def _pause_accepting(self, listener: Listener, error: OSError) -> None:
+        """Leave the open connections alone and new ones in the backlog for a moment."""
+        _logger.warning("cannot accept connections for the moment: %s", error.strerror)
+        self._poller.ignore(listener)
+        self._accept_again = monotonic() + _ACCEPT_PAUSE
+
+    def _resume_accepting(self) -> None:
+        self._accept_again = inf
+        if self._listener is not None:
+            self._poller.listen(self._listener)
+
+    # The end
+
+    def _is_over(self) -> bool:
+        """Say whether all requests are answered, or it is time to stop waiting for that."""
+        if not self.stopping:
+            return False
+        if monotonic() >= self._stop_at:
+            return True
+        # A worker hands back before it counts, so in this order nothing can be overlooked.
+        finished = self._dispatched == sum(worker.done for worker in self._workers)
+        room = self._room
+        waiting = room.ready or self._hand_backs or room.deadlines.count(State.WRITING)
+        return finished and not waiting
+
+    def _stop_listening(self) -> None:
+        """Refuse new connections, and close those that have no request in work. Once."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            if self._accept_again == inf:
+                self._poller.ignore(listener)
+            listener.close()
+            self._room.close_without_request()
+
+    def _end(self) -> None:
+        self._stop_listening()
+        self._finished = True
+        with suppress(Empty):
+            while (connection := self.work.get_nowait()) is not None:
+                self._drop(connection)
+        for _ in self._workers:
+            self.work.put(None)
+        for connection in self._room.deadlines.waiting(State.WRITING):
+            self._drop(connection)
+        self._drop_hand_backs()
+        self._on_end(self._stop_at)
+        self._poller.close()
+
+    def _drop_hand_backs(self) -> None:
+        """Close what is handed back when nobody is there to take it."""
+        with suppress(IndexError):
+            while True:
+                self._drop(self._hand_backs.popleft()[0])
+
+    def _drop(self, connection: Connection) -> None:
+        self._poller.forget(connection)
+        connection.close()

@@ -1,0 +1,201 @@
+"""Request bodies: how long one is, and collecting it as it comes.
+
+RFC 9112 section 6 knows two framings for a request: ``Content-Length`` and ``chunked``. Anything
+else, or both together, is refused, since the next request would begin at a place that two
+programs may see differently. A body that arrives is kept in memory, and from 64 KiB on in a
+temporary file. These classes see bytes only; the acceptor does the reading.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, auto
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Final, cast
+
+from handy_ws.http.head import BadRequest
+from handy_ws.http.syntax import NOT_CONTROL
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
+
+    from handy_ws.http.head import RequestHead
+
+__all__ = ["ChunkedBody", "RequestBody", "SizedBody", "body_of"]
+
+_IN_MEMORY: Final = 64 * 1024
+#: The longest line that gives the size of a chunk, extensions included.
+_MAX_SIZE_LINE: Final = 1024
+#: The most bytes of trailer fields, which are read and thrown away.
+_MAX_TRAILERS: Final = 8 * 1024
+_MAX_LENGTH_DIGITS: Final = 19
+_DIGITS = re.compile(r"[0-9]+")
+# A size and perhaps extensions (RFC 9112 section 7.1.1), which nobody uses: they are skipped.
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
+
+
+class RequestBody:
+    """What the two framings have in common: where the bytes go, and the limit."""
+
+    def __init__(self, limit: int) -> None:
+        """Make an empty body that may grow to `limit` bytes."""
+        self._limit = limit
+        self._size = 0
+        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+
+    def feed(self, data: bytes | bytearray) -> bytes | None:
+        """Take what came from the socket.
+
+        Returns:
+            None while the body is incomplete; when it is whole, the bytes that come after it.
+
+        Raises:
+            BadRequest: 400 for malformed chunks, 413 for too many bytes.
+            OSError: the temporary file cannot be written.
+        """
+        raise NotImplementedError
+
+    def open(self) -> BufferedIOBase:
+        """Return the file with the whole body, at its start."""
+        self._file.seek(0)
+        return cast("BufferedIOBase", self._file)
+
+    def close(self) -> None:
+        """Throw the body away."""
+        self._file.close()
+
+    def _keep(self, data: bytes | bytearray | memoryview) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
+        self._file.write(data)
+
+
+class SizedBody(RequestBody):
+    """A body of the length that Content-Length gave."""
+
+    def __init__(self, length: int) -> None:
+        """Make a body that is whole when it has `length` bytes."""
+        super().__init__(length)
+        self._left = length
+
+    def feed(self, data: bytes | bytearray) -> bytes | None:
+        """See `RequestBody.feed`."""
+        taken = min(self._left, len(data))
+        self._keep(data if taken == len(data) else data[:taken])
+        self._left -= taken
+        return None if self._left else bytes(data[taken:])
+
+
+class _Part(Enum):
+    """What the next bytes of a chunked body are: RFC 9112 section 7.1.
+
+        SIZE --> DATA --> DATA_END --+        SIZE --0--> TRAILER --empty line--> WHOLE
+         ^---------------------------+
+    """
+
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILER = auto()
+    WHOLE = auto()
+
+
+class ChunkedBody(RequestBody):
+    """A body in chunks."""
+
+    def __init__(self, limit: int) -> None:
+        """Make a body of unknown length, at most `limit` bytes."""
+        super().__init__(limit)
+        self._part = _Part.SIZE
+        self._left = 0
+        self._trailers = 0
+        self._line = b""
+
+    def feed(self, data: bytes | bytearray) -> bytes | None:
+        """See `RequestBody.feed`."""
+        at = 0
+        while self._part is not _Part.WHOLE:
+            if at == len(data):
+                return None
+            if self._part is _Part.DATA:
+                at = self._take_data(data, at)
+            else:
+                at = self._take_line(data, at)
+        return bytes(data[at:])
+
+    def _take_data(self, data: bytes | bytearray, at: int) -> int:
+        end = min(at + self._left, len(data))
+        self._keep(memoryview(data)[at:end])
+        self._left -= end - at
+        if not self._left:
+            self._part = _Part.DATA_END
+        return end
+
+    def _take_line(self, data: bytes | bytearray, at: int) -> int:
+        """Collect a line; act on it when its LF is there. It never grows beyond the limit."""
+        line_feed = data.find(b"\n", at, at + _MAX_SIZE_LINE)
+        end = line_feed + 1 if line_feed >= 0 else min(len(data), at + _MAX_SIZE_LINE)
+        self._line += data[at:end]
+        if len(self._line) > _MAX_SIZE_LINE:
+            raise BadRequest(400, "a line of the chunked body is too long")
+        if line_feed >= 0:
+            line, self._line = self._line, b""
+            self._on_line(line)
+        elif self._part is _Part.DATA_END and self._line != b"\r":
+            raise BadRequest(400, "a chunk is longer than its size says")
+        return end
+
+    def _on_line(self, line: bytes) -> None:
+        if line[-2:] != b"\r\n" or line[:-2].translate(None, NOT_CONTROL):
+            raise BadRequest(400, "a line of the chunked body is malformed")
+        line = line[:-2]
+        if self._part is _Part.SIZE:
+            self._on_size(line)
+        elif self._part is _Part.DATA_END:
+            if line:
+                raise BadRequest(400, "a chunk is longer than its size says")
+            self._part = _Part.SIZE
+        elif line:
+            self._trailers += len(line)
+            if self._trailers > _MAX_TRAILERS:
+                raise BadRequest(431, "the trailer fields are too long")
+        else:
+            self._part = _Part.WHOLE
+
+    def _on_size(self, line: bytes) -> None:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise BadRequest(400, "the size of a chunk is malformed")
+        self._left = int(match[1], 16)
+        if self._size + self._left > self._limit:
+            raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
+        self._part = _Part.DATA if self._left else _Part.TRAILER
+
+
+def body_of(head: RequestHead, limit: int) -> RequestBody | None:
+    """Return the still empty body that `head` announces, or None for none.
+
+    Raises:
+        BadRequest: 400 for ambiguous framing, 413 for more than `limit` bytes, 501 for other
+            transfer codings than ``chunked``.
+    """
+    coding = head.get("transfer-encoding")
+    length = head.get("content-length")
+    if coding is not None:
+        if length is not None:
+            raise BadRequest(400, "Content-Length and Transfer-Encoding exclude each other")
+        if head.version == "1.0":
+            raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding")
+        if coding.lower() != "chunked":
+            raise BadRequest(501, "the only transfer coding of this server is chunked")
+        return ChunkedBody(limit)
+    if length is None:
+        return None
+    if not _DIGITS.fullmatch(length):
+        raise BadRequest(400, "Content-Length is not a number")
+    # Python refuses to convert thousands of digits; leading zeros are harmless.
+    length = length.lstrip("0")
+    if len(length) > _MAX_LENGTH_DIGITS or int(length or "0") > limit:
+        raise BadRequest(413, f"the request body is longer than {limit} bytes")
+    return SizedBody(int(length)) if length else None

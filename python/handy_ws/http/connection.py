@@ -1,0 +1,153 @@
+"""One client's TCP connection, and which thread it belongs to.
+
+The `State` says what a connection is waiting for, and thereby whose it is: the acceptor's while
+it waits for the network, a worker's while there is something to compute. Nobody touches a
+connection that is not theirs, so a connection needs no lock. It changes hands through the work
+queue (acceptor to worker) and through `Acceptor.hand_back` (worker to acceptor).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+    from handy_ws.http.body import RequestBody
+    from handy_ws.http.context import TakeOver
+    from handy_ws.http.head import RequestHead
+    from handy_ws.http.response import Outgoing
+
+__all__ = ["Connection", "State"]
+
+
+class State(Enum):
+    """What a connection waits for. On the left the acceptor's states, on the right the workers'.
+
+    ::
+
+         accepted
+            |
+            v       the head is whole
+        READING_HEAD ----------------------> HEAD_READY --------+------> given to take_over
+         ^  ^                                    |              |        (a WebSocket now)
+         |  | first byte         body to come    |              |
+         |  |         READING_BODY <-------------+              |
+         |  |              |      the body is whole             | the handler has run,
+         |  |              +---------------> BODY_READY --------+ the response goes out
+         |  |                                                   |
+         |  |           WRITING <-------- the socket is full ---+
+         |  |              |      it takes more                 |
+         |  |              +---------------> WRITE_READY -------+
+         |  |              | gone, or too slow                  |
+         |  |              +---------------> BROKEN --> CLOSED  |
+         | IDLE <-------------------------- kept alive ---------+
+         |  (and if the next request has begun to arrive:) -----+
+         +------------------------------------------------------+
+                     LINGERING <----------- closing, input left-+
+                           |                                    |
+                           +--> CLOSED <------------ closing ---+
+
+    `HEAD_READY`, `BODY_READY`, `WRITE_READY` and `BROKEN` mean: a worker has it, or it is in the
+    queue to them. From the acceptor's states it can be closed at any time.
+    """
+
+    READING_HEAD = auto()
+    HEAD_READY = auto()
+    READING_BODY = auto()
+    BODY_READY = auto()
+    WRITING = auto()
+    WRITE_READY = auto()
+    BROKEN = auto()
+    IDLE = auto()
+    LINGERING = auto()
+    CLOSED = auto()
+
+
+class Connection:
+    """A client's connection.
+
+    Attributes:
+        sock: the nonblocking socket.
+        address: host and port of the client.
+        state: see `State`.
+        interest: the events that the acceptor's selector watches for it; 0: not registered.
+        received: bytes that have come and are not used up.
+        scanned: how many of them have been searched for the end of the head.
+        head_bytes: the head of the current request.
+        head: the same, parsed.
+        body: the body of the current request.
+        outgoing: the response in progress while it waits for the client to read.
+        discarded: how many bytes have been read to no purpose while lingering.
+        take_over: who gets the socket when the 101 response is out.
+    """
+
+    __slots__ = (
+        "address",
+        "body",
+        "discarded",
+        "head",
+        "head_bytes",
+        "interest",
+        "outgoing",
+        "received",
+        "scanned",
+        "sock",
+        "state",
+        "take_over",
+    )
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """Make the connection of an accepted, nonblocking socket."""
+        self.sock = sock
+        self.address = address
+        self.state = State.READING_HEAD
+        self.interest = 0
+        self.received: bytes | bytearray = b""
+        self.scanned = 0
+        self.head_bytes = b""
+        self.head: RequestHead | None = None
+        self.body: RequestBody | None = None
+        self.outgoing: Outgoing | None = None
+        self.discarded = 0
+        self.take_over: TakeOver | None = None
+
+    def append(self, data: bytes) -> None:
+        """Add what has come. Few heads come in pieces, and only those need a bytearray."""
+        if not self.received:
+            self.received = data
+        elif isinstance(self.received, bytearray):
+            self.received += data
+        else:
+            self.received = bytearray(self.received + data)
+
+    def skip_empty_lines(self) -> None:
+        """Cut off the empty lines before a request: RFC 9112 section 2.2."""
+        at = 0
+        while self.received[at : at + 2] == b"\r\n":
+            at += 2
+        self.received = self.received[at:]
+        self.scanned = 0
+
+    def end_request(self) -> None:
+        """Let go of what belonged to the request that has been answered."""
+        self.head_bytes = b""
+        self.head = None
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+    def close(self) -> None:
+        """Close the socket and let go of everything. It must be out of the selector."""
+        self.state = State.CLOSED
+        self.received = b""
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+        outgoing, self.outgoing = self.outgoing, None
+        if outgoing is not None:
+            outgoing.close()
+        with suppress(OSError):
+            self.sock.close()

@@ -1,0 +1,100 @@
+"""`HttpRequestContext`: what a handler gets to see of one request.
+
+The ancestor is `HttpRequestContext` of handy-httpd. The request and the response are made when
+they are first read, because a WebSocket handshake needs neither: it looks at `head` and calls
+`upgrade`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from handy_ws.http.response import HttpResponse
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from io import BufferedIOBase
+
+    from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.request import HttpRequest
+    from handy_ws.http.server import HttpServer
+
+__all__ = ["HttpRequestContext", "TakeOver"]
+
+#: Receives an upgraded socket and the bytes that came after the request head.
+TakeOver: TypeAlias = "Callable[[socket.socket, bytes], None]"
+
+
+class HttpRequestContext:
+    """One request, the response to it, and the server that both belong to.
+
+    A context belongs to the worker thread that runs the handler, and only while it does.
+
+    Attributes:
+        server: the server that received the request.
+        head: the parsed request head, for those who need no werkzeug request.
+        source: what `request` is made of; it may be kept for longer than the context.
+    """
+
+    __slots__ = (
+        "_body",
+        "_request",
+        "_response",
+        "_upgrade",
+        "head",
+        "server",
+        "source",
+    )
+
+    def __init__(
+        self,
+        server: HttpServer,
+        head: RequestHead,
+        source: RequestSource,
+        body: BufferedIOBase | None,
+    ) -> None:
+        """Make the context of a request whose body is whole."""
+        self.server = server
+        self.head = head
+        self.source = source
+        self._body = body
+        self._request: HttpRequest | None = None
+        self._response: HttpResponse | None = None
+        self._upgrade: tuple[Sequence[tuple[str, str]], TakeOver] | None = None
+
+    @property
+    def request(self) -> HttpRequest:
+        """The request, with its whole body; made when it is first read."""
+        if self._request is None:
+            self._request = self.source.request(self.head, self._body)
+        return self._request
+
+    @property
+    def response(self) -> HttpResponse:
+        """The response: 200 and empty until the handler changes it or sets another one."""
+        if self._response is None:
+            self._response = HttpResponse()
+        return self._response
+
+    @response.setter
+    def response(self, response: HttpResponse) -> None:
+        self._response = response
+
+    def upgrade(self, headers: Sequence[tuple[str, str]], take_over: TakeOver) -> None:
+        """Answer 101 when the handler has returned, then give the socket away.
+
+        A handler that afterwards returns an `HttpResponse`, or raises, cancels the upgrade.
+
+        Args:
+            headers: the header fields of the 101 response (RFC 9110 section 15.2.2).
+            take_over: called on a worker thread as ``take_over(sock, leftover)``. The socket is
+                nonblocking and in no selector; the callee owns it from then on. `leftover` are
+                bytes that came after the head. If it raises, the socket is closed.
+        """
+        self._upgrade = (headers, take_over)
+
+    @property
+    def upgrades(self) -> tuple[Sequence[tuple[str, str]], TakeOver] | None:
+        """What `upgrade` was called with, or None; for the server."""
+        return self._upgrade

@@ -1,0 +1,167 @@
+"""Handlers: the base class, and the one that chooses among others by path.
+
+A handler is what a program writes. `HttpRequestHandler` and `PathHandler` are the concepts of
+handy-httpd (there: `HttpRequestHandler`, `PathHandler.addMapping`); the rules are werkzeug's.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import Map, RequestRedirect, Rule
+
+from handy_ws.http.response import HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from handy_ws.http.context import HttpRequestContext
+
+__all__ = ["Handler", "HttpRequestHandler", "PathHandler", "handle_function"]
+
+
+class HttpRequestHandler:
+    """Handles requests. Subclass it and override `handle`."""
+
+    def handle(self, context: HttpRequestContext) -> HttpResponse | None:
+        """Handle one request. Runs on a worker thread, many at a time.
+
+        An exception is logged and answered with 500; a werkzeug `HTTPException` is answered
+        with the response that it stands for.
+
+        Args:
+            context: the request, and the response to fill.
+
+        Returns:
+            A response that replaces ``context.response``, or None to send that one.
+        """
+        raise NotImplementedError
+
+
+#: What a program may give as a handler.
+Handler: TypeAlias = "HttpRequestHandler | Callable[[HttpRequestContext], HttpResponse | None]"
+
+
+def handle_function(handler: Handler) -> Callable[[HttpRequestContext], HttpResponse | None]:
+    """Return the function that handles a request.
+
+    Raises:
+        TypeError: `handler` is neither an `HttpRequestHandler` nor callable.
+    """
+    if isinstance(handler, HttpRequestHandler):
+        return handler.handle
+    if callable(handler):
+        return handler
+    msg = f"a handler must be an HttpRequestHandler or a callable, not {type(handler).__name__}"
+    raise TypeError(msg)
+
+
+class PathHandler(HttpRequestHandler):
+    """Passes each request on to the handler whose rule matches its path.
+
+    ::
+
+        PathHandler().add("/users/<int:id>", show_user).add("/chat", WebSocketHandler(Chat()))
+
+    Rules are those of `werkzeug.routing`: converters (``<int:id>``, ``<path:rest>``), and a
+    redirect to the trailing slash where a rule ends in one. What a rule takes from the path is in
+    ``context.request.path_params``. Without a match the answer is 404; with a match for other
+    methods only it is 405 with ``Allow``. Handlers may be added at any time, from any thread.
+
+    A `PathHandler` below another one sees the whole path, too, and adds to its parameters.
+    """
+
+    def __init__(self) -> None:
+        """Make one without rules."""
+        self._lock = threading.Lock()
+        self._entries: list[_Entry] = []
+        self._static: dict[str, _Entry] = {}
+        self._map: Map | None = None
+
+    def add(self, rule: str, handler: Handler, methods: Iterable[str] | None = None) -> Self:
+        """Add a rule.
+
+        Args:
+            rule: the path, with werkzeug's placeholders; begins with a slash.
+            handler: handles the requests that match.
+            methods: the methods that match (GET includes HEAD); None leaves the method to the
+                handler.
+
+        Returns:
+            This handler, so that calls can be chained.
+
+        Raises:
+            TypeError: the handler is not one, or `methods` is a string.
+            ValueError: the rule is malformed.
+        """
+        if isinstance(methods, str):
+            msg = "methods must be a list of methods, not a string"
+            raise TypeError(msg)
+        entry = _Entry(rule, handler, methods)
+        # Building a map checks the rule before it can do any harm.
+        Map([entry.rule()])
+        with self._lock:
+            self._entries.append(entry)
+            self._map = None
+            if "<" not in rule:
+                # The first one wins, as it does in werkzeug's map.
+                self._static.setdefault(rule, entry)
+        return self
+
+    def handle(self, context: HttpRequestContext) -> HttpResponse | None:
+        """Pass the request on."""
+        head = context.head
+        # A path without placeholders that matches exactly needs no map: nothing precedes it.
+        entry = self._static.get(head.path)
+        if entry is not None and entry.allows(head.method):
+            return entry.handle(context)
+        try:
+            entry, params = self._match(context)
+        except NotFound:
+            return HttpResponse("Not Found\n", 404)
+        except MethodNotAllowed as error:
+            allow = ", ".join(sorted(error.valid_methods or ()))
+            return HttpResponse("Method Not Allowed\n", 405, {"Allow": allow})
+        except RequestRedirect as redirect:
+            return redirect.get_response()  # type: ignore[return-value]
+        if params:
+            context.source.path_params = {**(context.source.path_params or {}), **params}
+        return entry.handle(context)
+
+    def _match(self, context: HttpRequestContext) -> tuple[_Entry, dict[str, object]]:
+        """Find the entry for a request.
+
+        Raises:
+            HTTPException: 404, 405, or a redirect.
+        """
+        head = context.head
+        rules = self._map
+        if rules is None:
+            with self._lock:
+                rules = self._map = Map([entry.rule() for entry in self._entries])
+        # Only redirects show the host, and they need it as the client knows it.
+        host = head.get("host") or "{}:{}".format(*context.source.local_address)
+        adapter = rules.bind(host, path_info=head.path, query_args=head.query)
+        entry, params = adapter.match(method=head.method)
+        return entry, dict(params)
+
+
+class _Entry:
+    """A rule and its handler."""
+
+    def __init__(self, rule: str, handler: Handler, methods: Iterable[str] | None) -> None:
+        self.handle = handle_function(handler)
+        self._rule = rule
+        self._methods: frozenset[str] | None = None
+        if methods is not None:
+            names = {method.upper() for method in methods}
+            self._methods = frozenset(names | {"HEAD"} if "GET" in names else names)
+
+    def rule(self) -> Rule:
+        """Return a new werkzeug rule; one rule can be in one map only."""
+        return Rule(self._rule, endpoint=self, methods=self._methods)
+
+    def allows(self, method: str) -> bool:
+        return self._methods is None or method in self._methods

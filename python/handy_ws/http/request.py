@@ -1,0 +1,97 @@
+"""`HttpRequest`: werkzeug's request, made from a request head.
+
+werkzeug reads requests from a WSGI environ (PEP 3333), so that is what a head is turned into.
+The names of header fields become ``HTTP_*`` keys, in which ``-`` and ``_`` look the same: fields
+with an underscore in their name are left out, or a client could forge the ones a proxy sets.
+"""
+
+from __future__ import annotations
+
+import sys
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from werkzeug.wrappers import Request
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
+
+    from handy_ws.http.head import RequestHead
+
+__all__ = ["HttpRequest", "make_environ"]
+
+_WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
+class HttpRequest(Request):
+    """An HTTP request: `werkzeug.wrappers.Request` with `path_params`.
+
+    Attributes:
+        path_params: what the rule of a `PathHandler` took from the path, by name, converted as
+            the rule says. Empty without one.
+    """
+
+    # The server has limited the body already (`ServerConfig.max_body_size`).
+    max_form_memory_size = None
+
+    def __init__(
+        self, environ: dict[str, Any], path_params: dict[str, Any] | None = None
+    ) -> None:
+        """Make a request from a WSGI environ."""
+        # A request inside its own environ would be a reference cycle.
+        super().__init__(environ, populate_request=False)
+        self.path_params: dict[str, Any] = path_params or {}
+
+
+def make_environ(
+    head: RequestHead,
+    remote_address: tuple[str, int],
+    local_address: tuple[str, int],
+    body: BufferedIOBase | None = None,
+) -> dict[str, Any]:
+    """Make the WSGI environ (PEP 3333) of a request.
+
+    Args:
+        head: the request head.
+        remote_address: host and port of the client.
+        local_address: host and port of the server.
+        body: a file at the start of the whole body; None for an empty one.
+    """
+    path = head.raw_path
+    if "%" in path:
+        path = unquote_to_bytes(path).decode("latin-1")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": head.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": head.query,
+        "REQUEST_URI": head.target,
+        "RAW_URI": head.target,
+        "SERVER_NAME": local_address[0],
+        "SERVER_PORT": str(local_address[1]),
+        "SERVER_PROTOCOL": f"HTTP/{head.version}",
+        "REMOTE_ADDR": remote_address[0],
+        "REMOTE_PORT": remote_address[1],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO() if body is None else body,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        # The body ends where the file ends, however it was framed on the wire.
+        "wsgi.input_terminated": True,
+    }
+    for key, values in _by_key(head).items():
+        environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+    return environ
+
+
+def _by_key(head: RequestHead) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for name, value in head.headers:
+        if "_" not in name:
+            key = _WITHOUT_PREFIX.get(name) or "HTTP_" + name.upper().replace("-", "_")
+            values.setdefault(key, []).append(value)
+    return values

@@ -1,0 +1,358 @@
+"""Responses: from werkzeug's `Response` to bytes, sent as fast as the client takes them.
+
+`Answers` renders heads and decides the framing (RFC 9112 section 6): Content-Length where the
+length is known, chunked otherwise, and for HTTP/1.0 the end of the connection. What results is an
+`Outgoing`: the bytes at hand and the iterator that yields the rest. It is sent piece by piece
+without ever blocking; when the socket is full it simply stops and can be resumed by anybody who
+owns the connection then.
+
+No header line is sent that is not exactly one line: a CR, LF or NUL in a name, a value or the
+status raises before the first byte has left.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from email.utils import formatdate
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from werkzeug.wrappers import Response as HttpResponse
+
+from handy_ws.http.syntax import is_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from handy_ws.http.context import HttpRequestContext
+    from handy_ws.http.head import RequestHead
+
+__all__ = ["Answers", "HttpResponse", "Outgoing", "PeerGone", "Then"]
+
+_logger = logging.getLogger("handy_ws")
+
+_NO_SIGPIPE: Final = getattr(socket, "MSG_NOSIGNAL", 0)
+#: The most that one send() is given, so that a huge body cannot hold a thread in the kernel.
+_SLICE: Final = 256 * 1024
+#: Fields that belong to the server, because they follow from the framing it chooses.
+_OURS: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date"})
+
+
+_DONE: Final = bytes(bytearray(b"the end"))
+
+
+class PeerGone(Exception):  # noqa: N818 - an event of the network, not an error
+    """The client has closed or reset the connection, so the response cannot be sent."""
+
+
+class Then(Enum):
+    """What becomes of the connection when the response is out."""
+
+    KEEP_ALIVE = auto()
+    #: It was a 100 (Continue): the request has a body yet to come.
+    READ_BODY = auto()
+    CLOSE = auto()
+    #: Close, but first read what the client still sends, so that it gets to see the response.
+    LINGER = auto()
+    UPGRADE = auto()
+
+
+class _Framing(Enum):
+    """How the end of the body is marked."""
+
+    EMPTY = auto()
+    LENGTH = auto()
+    CHUNKED = auto()
+    UNTIL_CLOSE = auto()
+
+
+class Outgoing:
+    """A response on its way out.
+
+    Attributes:
+        then: what becomes of the connection afterwards.
+        progress: how many bytes have been sent.
+    """
+
+    __slots__ = ("_close", "_framing", "_left", "_parts", "_pending", "progress", "then")
+
+    def __init__(self, head: bytes, then: Then) -> None:
+        """Make a response that consists of `head` alone; `add_body` adds to it."""
+        self.then = then
+        self.progress = 0
+        self._pending: bytes | memoryview = head
+        self._parts: Iterator[bytes] | None = None
+        self._framing = _Framing.EMPTY
+        self._left = 0
+        self._close: Callable[[], None] | None = None
+
+    def add_body(
+        self, parts: Iterator[bytes] | None, framing: _Framing, length: int = 0
+    ) -> None:
+        """Say where the body comes from and how it is framed.
+
+        Args:
+            parts: yields the body; None if it is part of the head's bytes already.
+            framing: how the end is marked.
+            length: for `_Framing.LENGTH` the length that the head promises, in bytes.
+        """
+        self._parts = parts
+        self._framing = framing
+        self._left = length
+
+    def on_close(self, close: Callable[[], None]) -> None:
+        """Have `close` called when the response is over, whichever way it ends."""
+        self._close = close
+
+    def flush(self, sock: socket.socket, budget: int = 2**63) -> bool:
+        """Send what is at hand. Runs no code of the program.
+
+        Args:
+            sock: the nonblocking socket.
+            budget: stop after about so many bytes.
+
+        Returns:
+            Whether all that was at hand has been sent.
+
+        Raises:
+            PeerGone: the client is no longer there.
+        """
+        pending = self._pending
+        while pending:
+            try:
+                sent = sock.send(
+                    pending if len(pending) <= _SLICE else memoryview(pending)[:_SLICE],
+                    _NO_SIGPIPE,
+                )
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                raise PeerGone from error
+            self.progress += sent
+            if sent == len(pending):
+                break
+            # A view, since copying the rest each time would be quadratic.
+            pending = self._pending = memoryview(pending)[sent:]
+            budget -= sent
+            if budget <= 0:
+                return False
+        self._pending = b""
+        return True
+
+    def pump(self, sock: socket.socket) -> bool:
+        """Send all that the client takes now, taking from the iterator as needed.
+
+        Returns:
+            Whether the response is complete; False if the socket is full.
+
+        Raises:
+            PeerGone: the client is no longer there.
+            Exception: whatever the iterator raises.
+        """
+        while self.flush(sock):
+            if self._parts is None:
+                return True
+            self._refill(self._parts)
+        return False
+
+    def close(self) -> None:
+        """Release the iterator and whatever belongs to the response. Never raises."""
+        self._pending = b""
+        parts, self._parts = self._parts, None
+        close, self._close = self._close, None
+        for release in (getattr(parts, "close", None), close):
+            if release is not None:
+                try:
+                    release()
+                except Exception:
+                    _logger.exception("closing a response failed")
+
+    def _refill(self, parts: Iterator[bytes]) -> None:
+        part = next(parts, _DONE)
+        if part is _DONE:
+            self._end()
+        elif not isinstance(part, bytes):
+            msg = f"a response must yield bytes, not {type(part).__name__}"
+            raise TypeError(msg)
+        elif self._framing is _Framing.CHUNKED:
+            # An empty chunk would be the last one.
+            self._pending = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+        elif self._framing is _Framing.LENGTH:
+            if len(part) > self._left:
+                msg = "a response yields more bytes than its Content-Length says"
+                raise ValueError(msg)
+            self._left -= len(part)
+            self._pending = part
+        else:
+            self._pending = part
+
+    def _end(self) -> None:
+        if self._framing is _Framing.CHUNKED:
+            self._pending = b"0\r\n\r\n"
+        elif self._framing is _Framing.LENGTH and self._left:
+            msg = f"a response lacks {self._left} bytes of its Content-Length"
+            raise ValueError(msg)
+        parts, self._parts = self._parts, None
+        close = getattr(parts, "close", None)
+        if close is not None:
+            close()
+
+
+class Answers:
+    """Renders responses for one server."""
+
+    def __init__(self, default_headers: Mapping[str, str]) -> None:
+        """Make the renderer.
+
+        Args:
+            default_headers: fields for every response that does not set them itself.
+        """
+        self._defaults = {"server": ("Server", "handy_ws")}
+        for name, value in default_headers.items():
+            self._defaults[name.lower()] = (name, value)
+        self._second = -1
+        self._date = ""
+
+    def upgrade(self, headers: Sequence[tuple[str, str]]) -> bytes:
+        """Render a 101 response with exactly `headers`.
+
+        Raises:
+            ValueError: a name or value cannot be sent.
+        """
+        return _render("101 Switching Protocols", headers)
+
+    def error(self, status: int, reason: str) -> bytes:
+        """Render a whole response that ends the connection, with `reason` as its body."""
+        body = f"{reason}\n"
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body.encode()))),
+        ]
+        head = self._head(f"{status} {HTTPStatus(status).phrase}", headers, "close")
+        return head + body.encode()
+
+    def outgoing(
+        self, context: HttpRequestContext, response: HttpResponse, *, keep_alive: bool
+    ) -> Outgoing:
+        """Turn a response into bytes to be sent.
+
+        Args:
+            context: the request that is answered.
+            response: what the handler made of it.
+            keep_alive: whether the connection may persist as far as the server is concerned.
+
+        Raises:
+            ValueError: a header field or the status cannot be sent.
+        """
+        head = context.head
+        # werkzeug looks at the request for one thing only, which is off by default.
+        environ = context.request.environ if response.autocorrect_location_header else {}
+        fields = response.get_wsgi_headers(environ)
+        headers = [(name, value) for name, value in fields if name.lower() not in _OURS]
+        framing, length = _framing_of(response, head, fields.get("Content-Length"))
+        if framing is _Framing.CHUNKED:
+            headers.append(("Transfer-Encoding", "chunked"))
+        options = _connection_options(fields.getlist("Connection"))
+        if framing is _Framing.UNTIL_CLOSE or "close" in options:
+            keep_alive = False
+        # A client that would have kept the connection may have sent more already.
+        then = Then.KEEP_ALIVE if keep_alive else Then.LINGER if head.keeps_alive else Then.CLOSE
+        options -= {"close", "keep-alive"}
+        if not keep_alive:
+            options |= {"close"}
+        elif head.version == "1.0":
+            options |= {"keep-alive"}
+        start = self._head(response.status, headers, ", ".join(sorted(options)))
+        if framing is _Framing.EMPTY:
+            outgoing = Outgoing(start, then)
+        elif framing is _Framing.LENGTH and response.is_sequence:
+            body = b"".join(response.iter_encoded())
+            if len(body) != length:
+                msg = f"the Content-Length is {length}, but the response has {len(body)} bytes"
+                raise ValueError(msg)
+            outgoing = Outgoing(start + body, then)
+        else:
+            outgoing = Outgoing(start, then)
+            outgoing.add_body(_body_parts(response), framing, length)
+        return outgoing
+
+    def _head(self, status: str, headers: list[tuple[str, str]], connection: str) -> bytes:
+        present = {name.lower() for name, _ in headers}
+        for lowered, field in self._defaults.items():
+            if lowered not in present:
+                headers.append(field)
+        headers.append(("Date", self._now()))
+        if connection:
+            headers.append(("Connection", connection))
+        return _render(status, headers)
+
+    def _now(self) -> str:
+        """Return the time in the form of RFC 9110 section 5.6.7, formatted once a second."""
+        now = int(time.time())
+        if now != self._second:
+            # In this order: another thread may see the new date a moment early, no harm done.
+            self._date = formatdate(now, usegmt=True)
+            self._second = now
+        return self._date
+
+
+def _render(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Render a head, and make sure that every field is one line and one field."""
+    lines = [f"{name}: {value}\r\n" for name, value in headers]
+    text = f"HTTP/1.1 {status}\r\n" + "".join(lines)
+    count = len(lines) + 1
+    # Each of our lines has one CR and one LF; any more were smuggled in.
+    if text.count("\r") != count or text.count("\n") != count or "\0" in text:
+        raise ValueError("a header field of a response contains CR, LF or NUL")
+    for name, _ in headers:
+        if name not in _KNOWN and not is_token(name):
+            msg = f"a response has the invalid header name {name!r}"
+            raise ValueError(msg)
+    # latin-1 may raise UnicodeEncodeError, which is a ValueError.
+    return (text + "\r\n").encode("latin-1")
+
+
+#: Names that need no check because they are in every other response.
+_KNOWN: Final = frozenset(
+    {
+        "Connection",
+        "Content-Length",
+        "Content-Type",
+        "Date",
+        "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Protocol",
+        "Server",
+        "Upgrade",
+    }
+)
+
+
+def _connection_options(values: list[str]) -> set[str]:
+    """Return the members of a Connection field, in lower case: RFC 9110 section 7.6.1."""
+    return {option.strip() for value in values for option in value.lower().split(",")} - {""}
+
+
+def _framing_of(
+    response: HttpResponse, head: RequestHead, content_length: str | None
+) -> tuple[_Framing, int]:
+    status = response.status_code
+    if status < 200:  # noqa: PLR2004
+        msg = f"{response.status!r} is not the status of a final response"
+        raise ValueError(msg)
+    if head.method == "HEAD" or status in {204, 304}:
+        return _Framing.EMPTY, 0
+    if content_length is not None:
+        if not content_length.isascii() or not content_length.isdigit():
+            msg = f"a response has the invalid Content-Length {content_length!r}"
+            raise ValueError(msg)
+        return _Framing.LENGTH, int(content_length)
+    return (_Framing.CHUNKED if head.version == "1.1" else _Framing.UNTIL_CLOSE), 0
+
+
+def _body_parts(response: HttpResponse) -> Iterator[bytes]:
+    if response.direct_passthrough:
+        return iter(response.response)  # type: ignore[arg-type]
+    return response.iter_encoded()

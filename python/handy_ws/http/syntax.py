@@ -1,0 +1,46 @@
+"""The alphabets of HTTP: which characters a name, a value and a host may consist of.
+
+RFC 9110 section 5.6.2 defines a token, section 5.5 a field value; RFC 3986 section 3.2.2 a host.
+Everything here looks at a string once, from C, so that its cost is linear and small, and the few
+strings that come with every request (names of header fields, the host) are remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+__all__ = ["NOT_CONTROL", "is_field_value", "is_token", "valid_authority"]
+
+#: Every byte that may stand inside a line of a head: all but the controls, TAB allowed.
+NOT_CONTROL: Final = bytes(byte for byte in range(256) if byte == 9 or 32 <= byte != 127)
+
+_MAX_AUTHORITY = 253 + len(":65535")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
+_AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::[0-9]{{0,5}})?")
+
+
+def is_token(text: str) -> bool:
+    """Say whether `text` is a token: a method, or the name of a header field."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def valid_authority(text: str) -> bool:
+    """Say whether `text` is a host with an optional port, as the Host field must be."""
+    # A DNS name has at most 253 characters. The limit also bounds what the memory below holds.
+    return len(text) <= _MAX_AUTHORITY and _known_authority(text)
+
+
+@lru_cache(maxsize=256)
+def _known_authority(text: str) -> bool:
+    return _AUTHORITY.fullmatch(text) is not None
+
+
+def is_field_value(text: str) -> bool:
+    """Say whether `text` may be sent as a field value: latin-1 without control characters."""
+    try:
+        return not text.encode("latin-1").translate(None, NOT_CONTROL)
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,215 @@
+"""What happens to the connections that wait, one step at a time.
+
+`WaitingRoom` holds every connection that no worker has. For each event or missed deadline it
+takes one step without blocking: reads what has come, sends what fits, and decides whether the
+connection waits on, is closed, or is ready for a worker. It belongs to the acceptor's thread.
+"""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from handy_ws.http.connection import Connection, State
+from handy_ws.http.deadlines import Deadlines
+from handy_ws.http.head import BadRequest, find_head_end
+from handy_ws.http.poller import READ, WRITE
+from handy_ws.http.response import PeerGone
+
+if TYPE_CHECKING:
+    from handy_ws.config import ServerConfig
+    from handy_ws.http.poller import Poller
+    from handy_ws.http.response import Answers
+
+__all__ = ["WaitingRoom"]
+
+_HEAD_READ: Final = 8 * 1024
+_BODY_READ: Final = 64 * 1024
+#: Bytes sent to one client before the others get their turn.
+_SEND_BUDGET: Final = 256 * 1024
+#: How long, and for how many bytes, a closing connection is read so that the client, which may
+#: still be sending, is not reset before it has seen the response: RFC 9112 section 9.6.
+_LINGER_SECONDS: Final = 2.0
+_LINGER_BYTES: Final = 1024 * 1024
+
+
+class WaitingRoom:
+    """The connections that wait for the network.
+
+    Attributes:
+        ready: those for which the wait is over, to be passed on to the workers.
+        deadlines: until when each of the others may wait.
+    """
+
+    def __init__(self, config: ServerConfig, answers: Answers, poller: Poller) -> None:
+        """Make an empty room.
+
+        Args:
+            config: the limits.
+            answers: renders the error answers.
+            poller: waits for the sockets.
+        """
+        self.ready: list[Connection] = []
+        self.deadlines: Deadlines[State, Connection] = Deadlines(
+            {
+                State.READING_HEAD: config.head_timeout,
+                State.IDLE: config.keep_alive_timeout,
+                State.READING_BODY: config.body_timeout,
+                State.WRITING: config.body_timeout,
+                State.LINGERING: _LINGER_SECONDS,
+            }
+        )
+        self._max_head_size = config.max_head_size
+        self._answers = answers
+        self._poller = poller
+
+    # Coming and going
+
+    def enter(self, connection: Connection, state: State) -> None:
+        """Have a connection wait in `state`, from now on until the deadline of that state."""
+        self._leave(connection)
+        connection.state = state
+        self.deadlines.add(state, connection, monotonic())
+        self._poller.watch(connection, WRITE if state is State.WRITING else READ)
+        if state is State.IDLE and connection.received:
+            self._look_for_head(connection)
+
+    def close(self, connection: Connection) -> None:
+        """Close a connection that waits."""
+        if connection.outgoing is not None:
+            # The response has code of the program to run, which might block.
+            self._pass_on(connection, State.BROKEN)
+            return
+        self._leave(connection)
+        self._poller.forget(connection)
+        connection.close()
+
+    def close_without_request(self) -> None:
+        """Close all connections that have no request in work."""
+        for state in (State.IDLE, State.READING_HEAD, State.READING_BODY, State.LINGERING):
+            for connection in self.deadlines.waiting(state):
+                self.close(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        self.deadlines.discard(connection.state, connection)
+
+    def _pass_on(self, connection: Connection, state: State) -> None:
+        self._leave(connection)
+        connection.state = state
+        self.ready.append(connection)
+
+    # What happens to a connection
+
+    def on_event(self, connection: Connection) -> None:
+        """Take a step: the socket is readable or writable, or was accepted just now."""
+        match connection.state:
+            case State.READING_HEAD | State.IDLE:
+                self._read_head(connection)
+            case State.READING_BODY:
+                self._read_body(connection)
+            case State.WRITING:
+                self._write(connection)
+            case State.LINGERING:
+                self._discard(connection)
+            case _:
+                # A worker has it. Whatever came must wait, and must not keep us awake.
+                self._poller.forget(connection)
+
+    def on_deadline(self, connection: Connection) -> None:
+        """Take a step: the connection has waited too long."""
+        match connection.state:
+            case State.READING_HEAD if connection.received:
+                self._refuse(connection, 408, "the request head took too long")
+            case State.READING_BODY:
+                self._refuse(connection, 408, "the request body took too long")
+            case _:
+                self.close(connection)
+
+    def _receive(self, connection: Connection, size: int) -> bytes | None:
+        """Return what has come; None if nothing has, or the connection has been closed."""
+        try:
+            data = connection.sock.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            data = b""
+        if not data:
+            self.close(connection)
+            return None
+        return data
+
+    def _read_head(self, connection: Connection) -> None:
+        data = self._receive(connection, _HEAD_READ)
+        if data is not None:
+            connection.append(data)
+            self._look_for_head(connection)
+        elif connection.state is State.READING_HEAD and not connection.interest:
+            # It has come without data: its time runs from the accept.
+            self.enter(connection, State.READING_HEAD)
+
+    def _look_for_head(self, connection: Connection) -> None:
+        if connection.received[0] in b"\r\n":
+            connection.skip_empty_lines()
+        received = connection.received
+        try:
+            end = find_head_end(received, connection.scanned, self._max_head_size)
+        except BadRequest as error:
+            self._refuse(connection, error.status, error.reason)
+            return
+        if end:
+            connection.scanned = 0
+            connection.head_bytes = bytes(received[:end])
+            connection.received = bytes(received[end:])
+            self._pass_on(connection, State.HEAD_READY)
+            return
+        connection.scanned = len(received)
+        if not connection.interest or (connection.state is State.IDLE and received):
+            self.enter(connection, State.READING_HEAD)
+
+    def _read_body(self, connection: Connection) -> None:
+        data = self._receive(connection, _BODY_READ)
+        if data is None or connection.body is None:
+            return
+        try:
+            rest = connection.body.feed(data)
+        except BadRequest as error:
+            self._refuse(connection, error.status, error.reason)
+            return
+        if rest is not None:
+            connection.received = rest
+            self._pass_on(connection, State.BODY_READY)
+
+    def _write(self, connection: Connection) -> None:
+        outgoing = connection.outgoing
+        assert outgoing is not None  # noqa: S101 - what makes the state WRITING
+        before = outgoing.progress
+        try:
+            complete = outgoing.flush(connection.sock, _SEND_BUDGET)
+        except PeerGone:
+            self.close(connection)
+            return
+        if complete:
+            self._pass_on(connection, State.WRITE_READY)
+        elif outgoing.progress > before:
+            # The deadline is for each bit of progress, not for the whole response.
+            self.deadlines.add(State.WRITING, connection, monotonic())
+
+    def _refuse(self, connection: Connection, status: int, reason: str) -> None:
+        """Answer a request that never became one. What comes behind it is never looked at."""
+        connection.received = b""
+        try:
+            # It fits, unless the client does not read; then it will not read this either.
+            connection.sock.send(self._answers.error(status, reason))
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.close(connection)
+        else:
+            self.enter(connection, State.LINGERING)
+
+    def _discard(self, connection: Connection) -> None:
+        data = self._receive(connection, _BODY_READ)
+        if data is not None:
+            connection.discarded += len(data)
+            if connection.discarded > _LINGER_BYTES:
+                self.close(connection)

@@ -1,0 +1,261 @@
+"""The threads that run handlers.
+
+A worker takes a connection from the queue when there is something to compute for it: a request
+head to parse, a handler to run, a response to go on with. It never waits for the network. What
+cannot go on is handed back to the acceptor, and the worker takes the next connection, so a pool
+of any size serves any number of slow clients.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from werkzeug.exceptions import HTTPException
+
+from handy_ws.http.body import body_of
+from handy_ws.http.connection import State
+from handy_ws.http.context import HttpRequestContext
+from handy_ws.http.head import BadRequest, RequestSource, parse_head
+from handy_ws.http.response import HttpResponse, Outgoing, PeerGone, Then
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from queue import SimpleQueue
+
+    from handy_ws.http.acceptor import Acceptor
+    from handy_ws.http.connection import Connection
+    from handy_ws.http.head import RequestHead
+    from handy_ws.http.response import Answers
+    from handy_ws.http.server import HttpServer
+
+__all__ = ["Worker"]
+
+_logger = logging.getLogger("handy_ws")
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Worker(threading.Thread):
+    """One worker thread.
+
+    Attributes:
+        done: how many pieces of work it has finished; only ever grows.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        server: HttpServer,
+        handle: Callable[[HttpRequestContext], HttpResponse | None],
+        acceptor: Acceptor,
+        answers: Answers,
+    ) -> None:
+        """Make the thread; `start` starts it.
+
+        Args:
+            number: for the name of the thread.
+            server: the server, for the contexts.
+            handle: the handler.
+            acceptor: where the work comes from and connections go back to.
+            answers: renders the responses.
+        """
+        super().__init__(name=f"handy-ws-http-{number}", daemon=True)
+        self.done = 0
+        self._server = server
+        self._handle = handle
+        self._acceptor = acceptor
+        self._answers = answers
+        self._work: SimpleQueue[Connection | None] = acceptor.work
+        self._local_address = acceptor.address
+        self._max_body_size = server.config.max_body_size
+        self._max_header_count = server.config.max_header_count
+
+    def run(self) -> None:
+        """Work until the queue says None."""
+        get = self._work.get
+        while (connection := get()) is not None:
+            try:
+                self._work_on(connection)
+            except Exception:
+                _logger.exception("an error in the HTTP server ended a connection")
+                self._close(connection)
+            self.done += 1
+            if self._acceptor.stopping:
+                self._acceptor.wake()
+
+    def _work_on(self, connection: Connection) -> None:
+        match connection.state:
+            case State.HEAD_READY:
+                self._begin(connection)
+            case State.BODY_READY:
+                self._respond(connection)
+            case State.WRITE_READY:
+                self._send(connection)
+            case _:
+                self._close(connection)
+
+    # A request
+
+    def _begin(self, connection: Connection) -> None:
+        """Read the head, and run the handler unless a body is still to come."""
+        try:
+            head = connection.head = parse_head(connection.head_bytes, self._max_header_count)
+            waits = _waits_for_continue(head)
+            body = connection.body = body_of(head, self._max_body_size)
+            if body is None:
+                self._respond(connection)
+                return
+            rest = body.feed(connection.received)
+            if rest is not None:
+                connection.received = rest
+                self._respond(connection)
+                return
+        except BadRequest as error:
+            self._refuse(connection, error.status, error.reason)
+            return
+        connection.received = b""
+        connection.outgoing = Outgoing(_CONTINUE if waits else b"", Then.READ_BODY)
+        self._send(connection)
+
+    def _refuse(self, connection: Connection, status: int, reason: str) -> None:
+        """Answer a request that is not understood. What comes behind it is never looked at."""
+        connection.received = b""
+        connection.outgoing = Outgoing(self._answers.error(status, reason), Then.LINGER)
+        self._send(connection)
+
+    def _respond(self, connection: Connection) -> None:
+        """Run the handler and begin to send its response."""
+        head = connection.head
+        assert head is not None  # noqa: S101 - set by _begin, before any way that leads here
+        source = RequestSource(connection.head_bytes, connection.address, self._local_address)
+        body = connection.body
+        context = HttpRequestContext(
+            self._server, head, source, None if body is None else body.open()
+        )
+        response = self._run_handler(context)
+        if response is None:
+            self._upgrade(connection, context)
+        else:
+            connection.outgoing = self._render(context, response)
+            self._send(connection)
+
+    def _run_handler(self, context: HttpRequestContext) -> HttpResponse | None:
+        """Return the response, or None if the handler has chosen to upgrade the connection."""
+        if context.head.target == "*":
+            return HttpResponse(status=204)
+        try:
+            response = self._handle(context)
+            if response is None:
+                return None if context.upgrades else context.response
+            if isinstance(response, HttpResponse):
+                return response
+            msg = f"a handler must return an HttpResponse or None, not {type(response).__name__}"
+            raise TypeError(msg)  # noqa: TRY301 - logged like any other fault of the handler
+        except HTTPException as error:
+            return error.get_response(context.request.environ)  # type: ignore[return-value]
+        except BaseException:
+            # SystemExit too: it would end this thread, and with it a part of the server.
+            _logger.exception("the handler of %s %s failed", context.head.method, context.head.path)
+            return _failure()
+
+    def _render(self, context: HttpRequestContext, response: HttpResponse) -> Outgoing:
+        keep_alive = context.head.keeps_alive and not self._acceptor.stopping
+        try:
+            outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
+        except Exception:
+            _logger.exception("the response to %s cannot be sent", context.head.path)
+            _close_response(response)
+            response = _failure()
+            outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
+        outgoing.on_close(response.close)
+        return outgoing
+
+    # Sending
+
+    def _send(self, connection: Connection) -> None:
+        """Send on, and when the response is out, do what comes then."""
+        outgoing = connection.outgoing
+        assert outgoing is not None  # noqa: S101 - a connection with nothing to send is not sent
+        try:
+            if not outgoing.pump(connection.sock):
+                self._acceptor.hand_back(connection, State.WRITING)
+                return
+        except PeerGone:
+            self._close(connection)
+            return
+        except BaseException:
+            _logger.exception("a response broke off, its connection is closed")
+            self._close(connection)
+            return
+        connection.outgoing = None
+        outgoing.close()
+        self._go_on(connection, outgoing.then)
+
+    def _go_on(self, connection: Connection, then: Then) -> None:
+        if then is Then.KEEP_ALIVE:
+            connection.end_request()
+            self._acceptor.hand_back(connection, State.IDLE)
+        elif then is Then.READ_BODY:
+            self._acceptor.hand_back(connection, State.READING_BODY)
+        elif then is Then.UPGRADE:
+            self._give_away(connection)
+        elif then is Then.LINGER:
+            connection.end_request()
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_WR)
+            self._acceptor.hand_back(connection, State.LINGERING)
+        else:
+            self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        self._acceptor.forget(connection)
+        connection.close()
+
+    # Upgrading
+
+    def _upgrade(self, connection: Connection, context: HttpRequestContext) -> None:
+        headers, connection.take_over = context.upgrades or ((), None)
+        try:
+            answer = self._answers.upgrade(headers)
+        except ValueError:
+            _logger.exception("the 101 response to %s cannot be sent", context.head.path)
+            connection.outgoing = self._render(context, _failure())
+        else:
+            connection.outgoing = Outgoing(answer, Then.UPGRADE)
+        self._send(connection)
+
+    def _give_away(self, connection: Connection) -> None:
+        """Let go of the socket: from here on it belongs to whoever asked for it."""
+        take_over, connection.take_over = connection.take_over, None
+        assert take_over is not None  # noqa: S101 - set together with Then.UPGRADE
+        self._acceptor.forget(connection)
+        try:
+            take_over(connection.sock, bytes(connection.received))
+        except BaseException:
+            _logger.exception("taking over an upgraded connection failed, it is closed")
+            connection.close()
+
+
+def _waits_for_continue(head: RequestHead) -> bool:
+    """Say whether the client wants to be told to send its body: RFC 9110 section 10.1.1."""
+    expectation = head.get("expect")
+    if expectation is None or head.version == "1.0":
+        return False
+    if expectation.lower() != "100-continue":
+        raise BadRequest(417, "the only expectation that can be met is 100-continue")
+    return True
+
+
+def _failure() -> HttpResponse:
+    return HttpResponse("Internal Server Error\n", 500)
+
+
+def _close_response(response: HttpResponse) -> None:
+    try:
+        response.close()
+    except Exception:
+        _logger.exception("closing a response failed")

@@ -1,0 +1,210 @@
+"""The upgrade from HTTP to the WebSocket protocol (RFC 6455 section 4.2).
+
+`WebSocketHandler` bridges the two, as in handy-httpd. It is an ordinary HTTP request handler that
+runs on an HTTP worker: it checks the opening handshake, answers 101 and gives the socket to the
+server's manager, which owns it from then on. What is not a valid handshake gets a status and a
+readable reason:
+
+* 405 for another method than GET, with ``Allow``;
+* 426 for a request that asks for no upgrade or for another version, with what is expected;
+* 403 for an origin that is not allowed;
+* 400 for anything else that RFC 6455 forbids.
+
+Header fields are lists of tokens: ``Connection: keep-alive, Upgrade`` is an upgrade, and
+``Upgrade: notwebsocket`` is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import hashlib
+from typing import TYPE_CHECKING
+
+from handy_ws._core import Callbacks
+from handy_ws.http.handlers import HttpRequestHandler
+from handy_ws.http.response import HttpResponse
+from handy_ws.websocket.message_handler import WebSocketMessageHandler
+from handy_ws.websocket.origin import OriginPolicy
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+    from handy_ws._core import WebSocketManager
+    from handy_ws.http.context import HttpRequestContext
+    from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.request import HttpRequest
+
+__all__ = ["WebSocketHandler"]
+
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_KEY_SIZE = 16
+_VERSION = "13"
+_TOKEN_CHARACTERS = frozenset(
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)  # RFC 9110 section 5.6.2
+
+
+class _RefusedError(Exception):
+    """The handshake is not accepted, and why."""
+
+    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.response = HttpResponse(
+            reason + "\n", status=status, headers=headers, mimetype="text/plain"
+        )
+
+
+class WebSocketHandler(HttpRequestHandler):
+    """Makes a WebSocket connection of every valid handshake (handy-httpd's ``WebSocketHandler``).
+
+    Args:
+        message_handler: gets the callbacks of all the connections that are made here.
+        subprotocols: those that the server speaks (RFC 6455 section 1.9). Of the client's list,
+            the first that is among them is agreed on; if there is none, the connection has none.
+        allowed_origins: who may connect from a browser (RFC 6455 section 10.2). With
+            ``"same-origin"`` the ``Origin`` header must name the host and port of the ``Host``
+            header; ``"*"`` allows all; an iterable of origins such as ``"https://example.com"``
+            allows those. A client that sends no ``Origin`` is no browser, and is allowed.
+        authorize: called with the request of each valid handshake, on an HTTP worker. Returns
+            ``None`` to accept it or the ``HttpResponse`` that refuses it.
+
+    Raises:
+        TypeError: message_handler is no ``WebSocketMessageHandler``.
+        ValueError: a subprotocol is no token, or an allowed origin is no origin.
+    """
+
+    def __init__(
+        self,
+        message_handler: WebSocketMessageHandler,
+        *,
+        subprotocols: Iterable[str] = (),
+        allowed_origins: str | Iterable[str] = "same-origin",
+        authorize: Callable[[HttpRequest], HttpResponse | None] | None = None,
+    ) -> None:
+        if not isinstance(message_handler, WebSocketMessageHandler):
+            message = f"message_handler must be a WebSocketMessageHandler, not {message_handler!r}"
+            raise TypeError(message)
+        self._callbacks = Callbacks(message_handler)
+        self._subprotocols = _checked_subprotocols(subprotocols)
+        self._origin_policy = OriginPolicy(allowed_origins)
+        self._authorize = authorize
+
+    def handle(self, context: HttpRequestContext) -> HttpResponse | None:
+        """Check the handshake, and upgrade the connection or say why not."""
+        head = context.head
+        try:
+            key = _check_handshake(head)
+            self._check_origin(head)
+            subprotocol = self._choose_subprotocol(head)
+        except _RefusedError as refused:
+            return refused.response
+        if self._authorize is not None:
+            response = self._authorize(context.request)
+            if response is not None:
+                return response
+        headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", _accept_value(key)),
+        ]
+        if subprotocol is not None:
+            headers.append(("Sec-WebSocket-Protocol", subprotocol))
+        take_over = functools.partial(
+            self._take_over, context.server.websocket_manager, context.source, subprotocol
+        )
+        context.upgrade(headers, take_over)
+        return None
+
+    def _take_over(
+        self,
+        manager: WebSocketManager,
+        source: RequestSource,
+        subprotocol: str | None,
+        connection: socket.socket,
+        received: bytes,
+    ) -> None:
+        manager.adopt(connection.detach(), self._callbacks, source, subprotocol, received)
+
+    def _check_origin(self, head: RequestHead) -> None:
+        origins = head.get_all("origin")
+        if len(origins) > 1:
+            reason = "more than one Origin header"
+            raise _RefusedError(400, reason)
+        if origins and not self._origin_policy.allows(origins[0], head.get("host") or ""):
+            reason = f"origin {origins[0]!r} is not allowed"
+            raise _RefusedError(403, reason)
+
+    def _choose_subprotocol(self, head: RequestHead) -> str | None:
+        values = head.get_all("sec-websocket-protocol")
+        if not values:
+            return None
+        offered = [name.strip(" \t") for value in values for name in value.split(",")]
+        if not all(_is_token(name) for name in offered) or len(set(offered)) < len(offered):
+            reason = "Sec-WebSocket-Protocol must be a list of different tokens"
+            raise _RefusedError(400, reason)
+        return next((name for name in offered if name in self._subprotocols), None)
+
+
+def _check_handshake(head: RequestHead) -> str:
+    """Return the key of a handshake that satisfies RFC 6455 section 4.2.1."""
+    if head.method != "GET":
+        reason = "a WebSocket handshake is a GET request"
+        raise _RefusedError(405, reason, {"Allow": "GET"})
+    if not _has_token(head.get_all("upgrade"), "websocket"):
+        reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
+        raise _RefusedError(426, reason, {"Upgrade": "websocket", "Connection": "Upgrade"})
+    if head.version != "1.1":
+        reason = "a WebSocket handshake is an HTTP/1.1 request"
+        raise _RefusedError(400, reason)
+    if not _has_token(head.get_all("connection"), "upgrade"):
+        reason = "Connection: Upgrade is missing"
+        raise _RefusedError(400, reason)
+    versions = head.get_all("sec-websocket-version")
+    if len(versions) != 1:
+        reason = "there must be one Sec-WebSocket-Version header"
+        raise _RefusedError(400, reason)
+    if versions[0] != _VERSION:
+        reason = f"WebSocket version {versions[0]!r} is not spoken here, only {_VERSION}"
+        raise _RefusedError(426, reason, {"Sec-WebSocket-Version": _VERSION})
+    keys = head.get_all("sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        reason = "there must be one Sec-WebSocket-Key header, with 16 bytes in base64"
+        raise _RefusedError(400, reason)
+    return keys[0]
+
+
+def _accept_value(key: str) -> str:
+    digest = hashlib.sha1(key.encode("ascii") + _ACCEPT_GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _is_key(value: str) -> bool:
+    try:
+        return len(binascii.a2b_base64(value, strict_mode=True)) == _KEY_SIZE
+    except ValueError:  # binascii.Error, or not ASCII
+        return False
+
+
+def _has_token(values: list[str], token: str) -> bool:
+    """Whether a list header, given as its field lines, contains a token, in any case."""
+    if len(values) == 1 and values[0].lower() == token:  # as good as always
+        return True
+    return any(name.strip(" \t").lower() == token for value in values for name in value.split(","))
+
+
+def _is_token(name: str) -> bool:
+    return bool(name) and _TOKEN_CHARACTERS.issuperset(name)
+
+
+def _checked_subprotocols(subprotocols: Iterable[str]) -> frozenset[str]:
+    if isinstance(subprotocols, str):
+        subprotocols = (subprotocols,)
+    names = frozenset(subprotocols)
+    for name in names:
+        if not isinstance(name, str) or not _is_token(name):
+            message = f"subprotocols must be tokens (RFC 9110 section 5.6.2), not {name!r}"
+            raise ValueError(message)
+    return names

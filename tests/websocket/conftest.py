@@ -1,0 +1,42 @@
+"""Servers for the tests of the WebSocket side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from handy_ws import HttpServer, ServerConfig, WebSocketConfig, WebSocketHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from handy_ws import HttpRequestHandler, WebSocketMessageHandler
+
+
+class Serve(Protocol):
+    """Starts a server on a free port; it is stopped when the test ends."""
+
+    def __call__(
+        self,
+        handler: WebSocketMessageHandler | HttpRequestHandler,
+        websocket: WebSocketConfig = ...,
+    ) -> HttpServer: ...
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    servers: list[HttpServer] = []
+
+    def start(
+        handler: WebSocketMessageHandler | HttpRequestHandler,
+        websocket: WebSocketConfig = WebSocketConfig(),  # noqa: B008 - it is frozen
+    ) -> HttpServer:
+        http_handler = handler if hasattr(handler, "handle") else WebSocketHandler(handler)
+        server = HttpServer(http_handler, ServerConfig(port=0, websocket=websocket))
+        server.start_in_thread()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -1,0 +1,283 @@
+"""The opening handshake: what is accepted, and what is answered otherwise."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from handy_ws import HttpResponse, WebSocketHandler, WebSocketMessageHandler
+from handy_ws.websocket.origin import OriginPolicy, parse_origin
+from tests.websocket.raw_websocket import KEY, PING, RawWebSocket, frame, request_head
+from tests.websocket.recorder import Recorder
+
+if TYPE_CHECKING:
+    from tests.websocket.conftest import Serve
+    from handy_ws import HttpRequest, HttpServer
+
+SWITCHING, BAD_REQUEST, FORBIDDEN, NOT_ALLOWED, UPGRADE_REQUIRED = 101, 400, 403, 405, 426
+
+SPACES = " " * 60_000
+
+
+def ask(server: HttpServer, request: bytes) -> tuple[int, dict[str, str], str]:
+    """Return status, headers and, unless it is a 101, the body."""
+    with RawWebSocket(server.address) as client:
+        client.send(request)
+        status, headers = client.read_response_head()
+        if status == SWITCHING:
+            client.send(frame(PING, b"alive"))
+            assert client.read_frame().payload == b"alive"
+            return status, headers, ""
+        body = client._read(int(headers["content-length"]))  # noqa: SLF001
+        return status, headers, body.decode()
+
+
+def raw_request(*lines: str) -> bytes:
+    return ("\r\n".join(["GET / HTTP/1.1", "Host: localhost", *lines]) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        request_head(),
+        request_head(Connection="keep-alive, Upgrade"),
+        request_head(Connection="upgrade"),
+        request_head(Connection=f"keep-alive,{SPACES[:1000]}UPGRADE ,"),
+        request_head(Upgrade="WebSocket"),
+        request_head(Upgrade="h2c, websocket"),
+        request_head("/any/path?query"),
+        raw_request(
+            "Connection: keep-alive",
+            "Connection: Upgrade",
+            "Upgrade: foo",
+            "Upgrade: websocket",
+            f"Sec-WebSocket-Key: {KEY}",
+            "Sec-WebSocket-Version: 13",
+        ),
+        request_head(headers={"Sec-WebSocket-Extensions": "permessage-deflate; foo, bar"}),
+        request_head(headers={"Cookie": "a=b"}),
+        request_head(headers={"X-Anything": "\xe9\xff"}),
+    ],
+)
+def test_a_valid_handshake_is_accepted(serve: Serve, request_bytes: bytes) -> None:
+    status, headers, _ = ask(serve(WebSocketMessageHandler()), request_bytes)
+    assert status == SWITCHING
+    assert headers["upgrade"] == "websocket"
+    assert headers["connection"] == "Upgrade"
+    assert "sec-websocket-extensions" not in headers
+    assert "sec-websocket-protocol" not in headers
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "reason"),
+    [
+        (request_head(Upgrade=""), UPGRADE_REQUIRED, "Upgrade: websocket"),
+        (request_head(Upgrade="notupgrade"), UPGRADE_REQUIRED, "Upgrade: websocket"),
+        (request_head(Upgrade="notwebsocket"), UPGRADE_REQUIRED, "Upgrade: websocket"),
+        (request_head(Upgrade="websocket/13"), UPGRADE_REQUIRED, "Upgrade: websocket"),
+        (request_head(Connection=""), BAD_REQUEST, "Connection"),
+        (request_head(Connection="keep-alive"), BAD_REQUEST, "Connection"),
+        (request_head(Connection="notupgrade"), BAD_REQUEST, "Connection"),
+        (request_head(Sec_WebSocket_Version=""), BAD_REQUEST, "Sec-WebSocket-Version"),
+        (request_head(Sec_WebSocket_Version="8"), UPGRADE_REQUIRED, "version"),
+        (request_head(Sec_WebSocket_Version="13, 8"), UPGRADE_REQUIRED, "version"),
+        (request_head(Sec_WebSocket_Version="+13"), UPGRADE_REQUIRED, "version"),
+        (request_head(Sec_WebSocket_Key=""), BAD_REQUEST, "Sec-WebSocket-Key"),
+        (request_head(Sec_WebSocket_Key="short"), BAD_REQUEST, "Sec-WebSocket-Key"),
+        (request_head(Sec_WebSocket_Key="AAAA" * 6), BAD_REQUEST, "Sec-WebSocket-Key"),
+        (request_head(Sec_WebSocket_Key=KEY[:-2] + "!="), BAD_REQUEST, "Sec-WebSocket-Key"),
+        (request_head(Sec_WebSocket_Key="\xe9" * 24), BAD_REQUEST, "Sec-WebSocket-Key"),
+        (request_head().replace(b"GET", b"POST"), NOT_ALLOWED, "GET"),
+        (request_head().replace(b"GET", b"HEAD", 1), NOT_ALLOWED, ""),
+        (request_head().replace(b"HTTP/1.1", b"HTTP/1.0"), BAD_REQUEST, "HTTP/1.1"),
+        (
+            request_head().replace(b"\r\n\r\n", f"\r\nSec-WebSocket-Key: {KEY}\r\n\r\n".encode()),
+            BAD_REQUEST,
+            "",
+        ),
+        (
+            request_head().replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Version: 13\r\n\r\n"),
+            BAD_REQUEST,
+            "Sec-WebSocket-Version",
+        ),
+        (request_head(Sec_WebSocket_Protocol="a,,b"), BAD_REQUEST, "Sec-WebSocket-Protocol"),
+        (request_head(Sec_WebSocket_Protocol="a, a"), BAD_REQUEST, "Sec-WebSocket-Protocol"),
+        (request_head(Sec_WebSocket_Protocol="a b"), BAD_REQUEST, "Sec-WebSocket-Protocol"),
+        (request_head(Sec_WebSocket_Protocol="\xe9"), BAD_REQUEST, "Sec-WebSocket-Protocol"),
+    ],
+)
+def test_anything_else_gets_a_status_and_a_reason(
+    serve: Serve, request_bytes: bytes, status: int, reason: str
+) -> None:
+    server = serve(WebSocketMessageHandler())
+    if b"HEAD /" in request_bytes:
+        with RawWebSocket(server.address) as client:
+            client.send(request_bytes)
+            assert client.read_response_head()[0] == status
+        return
+    found, headers, body = ask(server, request_bytes)
+    assert found == status
+    assert reason.lower() in body.lower()
+    if status == NOT_ALLOWED:
+        assert headers["allow"] == "GET"
+    if status == UPGRADE_REQUIRED:
+        wanted = headers.get("upgrade"), headers.get("sec-websocket-version")
+        assert wanted in {("websocket", None), (None, "13")}
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("http://good.com", "good.com", True),
+        ("http://GOOD.com", "good.COM", True),
+        ("http://good.com:80", "good.com", True),
+        ("https://good.com", "good.com", True),
+        ("http://good.com:8080", "good.com:8080", True),
+        ("http://[::1]:8080", "[::1]:8080", True),
+        ("http://xn--bcher-kva.example", "xn--bcher-kva.example", True),
+        ("http://good.com.evil.com", "good.com", False),
+        ("http://evilgood.com", "good.com", False),
+        ("http://good.com:8081", "good.com:8080", False),
+        ("http://good.com", "good.com:8080", False),
+        ("http://sub.good.com", "good.com", False),
+        ("null", "good.com", False),
+        ("null", "null", False),
+        ("", "good.com", False),
+        ("good.com", "good.com", False),
+        ("file://", "", False),
+        ("ftp://good.com", "good.com", False),
+        ("http://good.com/", "good.com", False),
+        ("http://evil.com#good.com", "good.com", False),
+        ("http://good.com@evil.com", "good.com", False),
+        ("http://good.com:80:80", "good.com", False),
+        ("http://good.com:99999", "good.com", False),
+        ("http://bücher.example", "xn--bcher-kva.example", False),
+        ("http://", "", False),
+        ("http://[::1", "[::1", False),
+    ],
+)
+def test_only_the_same_origin_is_allowed_by_default(origin: str, host: str, allowed: bool) -> None:
+    assert OriginPolicy("same-origin").allows(origin, host) is allowed
+
+
+def test_cross_site_handshakes_are_refused(serve: Serve) -> None:
+    server = serve(WebSocketMessageHandler())
+    host, port = server.address
+    same = {"Host": f"{host}:{port}", "Origin": f"http://{host}:{port}"}
+    assert ask(server, request_head(headers=same))[0] == SWITCHING
+    assert ask(server, request_head())[0] == SWITCHING, "no Origin, no browser"
+    for origin in ("http://evil.com", "null", f"http://{host}:1"):
+        status, _, body = ask(server, request_head(headers={**same, "Origin": origin}))
+        assert status == FORBIDDEN
+        assert origin in body
+    twice = request_head(headers=same).replace(b"\r\n\r\n", b"\r\nOrigin: http://a.b\r\n\r\n")
+    assert ask(server, twice)[0] == BAD_REQUEST
+
+
+def test_origins_can_be_listed_or_all_allowed(serve: Serve) -> None:
+    handler = WebSocketMessageHandler()
+    server = serve(WebSocketHandler(handler, allowed_origins=["https://a.com", "http://b.com:81"]))
+    expected = {
+        "https://a.com": SWITCHING,
+        "https://A.com:443": SWITCHING,
+        "http://a.com": FORBIDDEN,
+        "http://b.com:81": SWITCHING,
+        "http://127.0.0.1": FORBIDDEN,
+    }
+    for origin, status in expected.items():
+        assert ask(server, request_head(Origin=origin))[0] == status
+    server = serve(WebSocketHandler(handler, allowed_origins="*"))
+    for origin in ("https://anyone.com", "null"):
+        assert ask(server, request_head(Origin=origin))[0] == SWITCHING
+
+
+@pytest.mark.parametrize("origins", ["a.com", ["https://a.com/path"], ["*.a.com"], ["null"], [""]])
+def test_allowed_origins_must_be_origins(origins: Any) -> None:
+    with pytest.raises(ValueError, match="allowed_origins"):
+        WebSocketHandler(WebSocketMessageHandler(), allowed_origins=origins)
+
+
+def test_one_allowed_origin_may_be_a_str() -> None:
+    policy = OriginPolicy("https://a.com")
+    assert policy.allows("https://a.com", "b.com")
+    assert not policy.allows("https://b.com", "b.com")
+    assert parse_origin("https://a.com") == ("https", "a.com", 443)
+
+
+def test_the_clients_first_subprotocol_that_we_speak_is_agreed_on(serve: Serve) -> None:
+    recorder = Recorder()
+    server = serve(WebSocketHandler(recorder, subprotocols=("chat.v2", "chat.v1")))
+    offers = {
+        "chat.v1, chat.v2": "chat.v1",
+        "other,chat.v2": "chat.v2",
+        "other": None,
+        "CHAT.V1": None,
+    }
+    for offer, agreed in offers.items():
+        _, headers, _ = ask(server, request_head(Sec_WebSocket_Protocol=offer))
+        assert headers.get("sec-websocket-protocol") == agreed
+        assert recorder.wait_for("established").subprotocol == agreed
+
+
+@pytest.mark.parametrize("subprotocols", [("a b",), ("",), ("ü",), (5,), ("a", "b,c")])
+def test_subprotocols_must_be_tokens(subprotocols: Any) -> None:
+    with pytest.raises(ValueError, match="subprotocols"):
+        WebSocketHandler(WebSocketMessageHandler(), subprotocols=subprotocols)
+
+
+def test_authorize_accepts_or_refuses_with_a_response(serve: Serve) -> None:
+    def authorize(request: HttpRequest) -> HttpResponse | None:
+        if request.args.get("token") == "secret":
+            return None
+        return HttpResponse("who are you?", status=401, headers={"WWW-Authenticate": "Bearer"})
+
+    recorder = Recorder()
+    server = serve(WebSocketHandler(recorder, authorize=authorize))
+    assert ask(server, request_head("/?token=secret"))[0] == SWITCHING
+    status, headers, body = ask(server, request_head("/?token=guess"))
+    assert (status, headers["www-authenticate"], body) == (401, "Bearer", "who are you?")
+    server.stop()
+    assert recorder.next("established").request.args["token"] == "secret"
+    recorder.next("closed")
+    assert recorder.events.empty()
+
+
+def test_an_exception_in_authorize_is_a_500_and_no_connection(serve: Serve) -> None:
+    def authorize(_: HttpRequest) -> None:
+        raise LookupError
+
+    recorder = Recorder()
+    server = serve(WebSocketHandler(recorder, authorize=authorize))
+    assert ask(server, request_head())[0] == 500  # noqa: PLR2004
+    assert recorder.events.empty()
+
+
+@pytest.mark.parametrize("name", ["Upgrade", "Connection", "Sec-WebSocket-Protocol", "Origin"])
+def test_long_lists_are_read_in_linear_time(serve: Serve, name: str) -> None:
+    server = serve(WebSocketMessageHandler())
+    for filling in (SPACES, "," * 60_000, " ," * 30_000, "a," * 30_000):
+        start = time.process_time()
+        status, _, _ = ask(server, request_head(headers={name: f"x{filling}x"}))
+        assert status in {BAD_REQUEST, FORBIDDEN, UPGRADE_REQUIRED}
+        assert time.process_time() - start < 1.0, "quadratic time would be minutes"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin"]
+    + ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Cookie", "X-Other"],
+)
+def test_any_byte_in_any_header_is_answered(serve: Serve, name: str) -> None:
+    # Granian's CVE-2026-42544: one byte that is not ASCII ended the process.
+    server = serve(WebSocketMessageHandler())
+    for byte in [*range(0x20), *range(0x7F, 0x100)]:
+        fields = {"Host": "localhost", "Upgrade": "websocket", "Connection": "Upgrade"}
+        fields |= {"Sec-WebSocket-Key": KEY, "Sec-WebSocket-Version": "13"}
+        fields[name] = fields.get(name, "value") + chr(byte)
+        with RawWebSocket(server.address) as client:
+            client.send(request_head(headers=fields))
+            status, _ = client.read_response_head()
+        allowed = {SWITCHING, BAD_REQUEST, FORBIDDEN, UPGRADE_REQUIRED}
+        assert status in allowed, f"byte {byte:#x} in {name}"
+    assert ask(server, request_head())[0] == SWITCHING
