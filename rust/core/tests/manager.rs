@@ -1,4 +1,5 @@
 //! The loop over real sockets, without Python.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure is what a test is for")]
 
 mod support;
 
@@ -408,10 +409,10 @@ fn what_a_slow_consumer_has_got_is_whole_frames_and_a_close() {
 fn a_message_above_the_queue_limit_goes_out_alone() {
     let server = Server::new(Config { send_queue_limit: 1000, ..roomy() });
     let (mut client, connection) = server.established(1);
-    assert_eq!(connection.send_binary(&[7; 100_000]), Ok(Sent::Backpressure));
+    assert_eq!(connection.send_binary(&vec![7; 100_000]), Ok(Sent::Backpressure));
     assert_eq!(client.read_frame().1.len(), 100_000);
     wait_until(|| connection.buffered_bytes() == 0);
-    server.handle.broadcast_binary(&[8; 100_000], None);
+    server.handle.broadcast_binary(&vec![8; 100_000], None);
     assert_eq!(client.read_frame().1.len(), 100_000);
     assert!(connection.is_open());
 }
@@ -518,8 +519,7 @@ fn closing_in_every_callback_is_harmless() {
     let server = Server::reacting(Config::default(), |seen, connection, handle| {
         connection.close(close_frame(4004, "at once"), CloseCause::Local);
         handle.broadcast_text("noise", None);
-        let expected = matches!(seen, Seen::Established(_));
-        assert!(!connection.is_open() && expected || !expected);
+        assert!(!connection.is_open(), "after {seen:?}");
     });
     for number in 0..20 {
         let mut client = server.connect_with(number, &masked(Opcode::Text, b"hello"));

@@ -292,7 +292,7 @@ mod tests {
         let mut pool = BufferPool::default();
         let shared: Arc<[u8]> = Arc::from(frame(b"x"));
         let mut output = Output::default();
-        for _ in 0..3 * MAX_SLICES + 1 {
+        for _ in 0..=3 * MAX_SLICES {
             output.push_shared(&shared);
         }
         let mut socket = Narrow { taken: Vec::new(), room: 10_000 };

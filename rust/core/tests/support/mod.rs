@@ -14,11 +14,11 @@ use handy_ws_core::manager::{
 use handy_ws_core::proto::{Opcode, apply_mask};
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An event, as a test looks at it. The first number is the one that the adoption carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub(crate) enum Seen {
     Established(u32),
     Text(u32, String),
     Binary(u32, Vec<u8>),
@@ -85,9 +85,9 @@ impl Handler for Recorder {
 }
 
 /// A running manager.
-pub struct Server {
-    pub handle: Handle<u32>,
-    pub turns: Arc<AtomicUsize>,
+pub(crate) struct Server {
+    pub(crate) handle: Handle<u32>,
+    pub(crate) turns: Arc<AtomicUsize>,
     listener: TcpListener,
     seen: Mutex<Receiver<Seen>>,
     connections: Arc<Mutex<Vec<Connection<u32>>>>,
@@ -96,12 +96,12 @@ pub struct Server {
 
 impl Server {
     /// One that only records.
-    pub fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         Self::reacting(config, |_, _, _| {})
     }
 
     /// One that echoes text and binary messages.
-    pub fn echo(config: Config) -> Self {
+    pub(crate) fn echo(config: Config) -> Self {
         Self::reacting(config, |seen, connection, _| {
             let _ = match seen {
                 Seen::Text(_, text) => connection.send_text(text),
@@ -111,7 +111,7 @@ impl Server {
         })
     }
 
-    pub fn reacting(
+    pub(crate) fn reacting(
         config: Config,
         mut reaction: impl FnMut(&Seen, &Connection<u32>, &Handle<u32>) + Send + 'static,
     ) -> Self {
@@ -144,12 +144,12 @@ impl Server {
     }
 
     /// Connects a client and hands its other end over. Does not wait for `Established`.
-    pub fn connect(&self, number: u32) -> Client {
+    pub(crate) fn connect(&self, number: u32) -> Client {
         self.connect_with(number, &[])
     }
 
     /// As `connect`, with bytes that came behind the handshake.
-    pub fn connect_with(&self, number: u32, received: &[u8]) -> Client {
+    pub(crate) fn connect_with(&self, number: u32, received: &[u8]) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
         let adoption = Adoption { stream, received: received.to_vec(), context: number };
@@ -160,24 +160,24 @@ impl Server {
     }
 
     /// As `connect`, and waits until it is established. Only if nothing else is to be seen.
-    pub fn established(&self, number: u32) -> (Client, Connection<u32>) {
+    pub(crate) fn established(&self, number: u32) -> (Client, Connection<u32>) {
         let client = self.connect(number);
         assert_eq!(self.next(), Seen::Established(number));
         let connection = self.connections.lock().unwrap().last().expect("just made").clone();
         (client, connection)
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("bound")
     }
 
     /// The next event.
-    pub fn next(&self) -> Seen {
+    pub(crate) fn next(&self) -> Seen {
         self.seen.lock().unwrap().recv_timeout(PATIENCE).expect("an event comes")
     }
 
     /// Waits for the end of a connection.
-    pub fn closed(&self, number: u32) -> End {
+    pub(crate) fn closed(&self, number: u32) -> End {
         loop {
             if let Seen::Closed(which, end) = self.next()
                 && which == number
@@ -188,7 +188,7 @@ impl Server {
     }
 
     /// Stops, waits for the loop to end, and returns the events that were not looked at.
-    pub fn stop(mut self, timeout: Duration) -> Vec<Seen> {
+    pub(crate) fn stop(mut self, timeout: Duration) -> Vec<Seen> {
         self.handle.shut_down(timeout);
         self.handle.finish();
         self.thread.take().expect("stopped once").join().expect("the loop did not panic");
@@ -209,25 +209,25 @@ impl Drop for Server {
 }
 
 /// A client that writes what it is told and reads frame by frame.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
 }
 
 impl Client {
-    pub fn send(&mut self, opcode: Opcode, payload: &[u8]) {
+    pub(crate) fn send(&mut self, opcode: Opcode, payload: &[u8]) {
         self.write(&masked(opcode, payload));
     }
 
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
     /// The next frame: its first byte and its payload.
-    pub fn read_frame(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) fn read_frame(&mut self) -> (u8, Vec<u8>) {
         self.try_read_frame().expect("a whole frame")
     }
 
-    pub fn try_read_frame(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+    pub(crate) fn try_read_frame(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
         let length = match head[1] {
@@ -248,12 +248,12 @@ impl Client {
         Ok((head[0], payload))
     }
 
-    pub fn expect_text(&mut self, text: &str) {
+    pub(crate) fn expect_text(&mut self, text: &str) {
         assert_eq!(self.read_frame(), (0x81, text.as_bytes().to_vec()));
     }
 
     /// Reads a CLOSE frame: its code and reason.
-    pub fn expect_close(&mut self, code: u16) -> String {
+    pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let (first, payload) = self.read_frame();
         assert_eq!(first, 0x88, "a CLOSE frame");
         assert_eq!(u16::from_be_bytes([payload[0], payload[1]]), code);
@@ -261,41 +261,41 @@ impl Client {
     }
 
     /// The server has closed its side, and nothing more comes.
-    pub fn expect_end(&mut self) {
+    pub(crate) fn expect_end(&mut self) {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("a clean end");
         assert_eq!(rest, b"");
     }
 
     /// Says CLOSE, reads the answer, and closes as soon as the server has.
-    pub fn close(mut self, code: u16) {
+    pub(crate) fn close(mut self, code: u16) {
         self.send(Opcode::Close, &code.to_be_bytes());
         self.expect_close(code);
         self.expect_end();
     }
 
     /// Ends the connection with a reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         let linger = Some(Duration::ZERO);
         socket2::SockRef::from(&self.stream).set_linger(linger).expect("a linger time");
     }
 
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.stream.shutdown(Shutdown::Write).expect("open");
     }
 }
 
 /// A masked frame, as clients send it.
-pub fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode as u8];
     match payload.len() {
-        length @ 0..=125 => frame.push(0x80 | u8::try_from(length).expect("small")),
-        length @ 126..=65535 => {
-            frame.push(0x80 | 126);
+        length @ ..126 => frame.push(0x80 | u8::try_from(length).expect("small")),
+        length @ ..65536 => {
+            frame.push(0x80 | 0x7E);
             frame.extend(u16::try_from(length).expect("small").to_be_bytes());
         }
         length => {
-            frame.push(0x80 | 127);
+            frame.push(0x80 | 0x7F);
             frame.extend((length as u64).to_be_bytes());
         }
     }
@@ -307,6 +307,6 @@ pub fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub fn end(code: handy_ws_core::proto::CloseCode, reason: &str, cause: CloseCause) -> End {
+pub(crate) fn end(code: handy_ws_core::proto::CloseCode, reason: &str, cause: CloseCause) -> End {
     End { code, reason: reason.into(), cause }
 }
