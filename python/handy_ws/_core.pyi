@@ -13,12 +13,16 @@ from handy_ws.websocket.stats import ManagerStats
 
 __all__ = [
     "Callbacks",
+    "PanicException",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
     "WebSocketConnection",
     "WebSocketManager",
     "WebSocketTextMessage",
 ]
+
+class PanicException(BaseException):
+    """What ``on_error`` gets when Rust code under a callback has panicked."""
 
 @final
 class Callbacks:

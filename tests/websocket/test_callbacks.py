@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from handy_ws._core import PanicException
 from handy_ws import (
     CloseCause,
     CloseCode,
@@ -247,6 +248,27 @@ def test_an_exception_in_on_error_is_logged_too(
         assert other.read_text() == "fine"
     assert "KeyError" in caplog.text
     assert "SystemExit" in caplog.text
+
+
+def test_a_panic_of_rust_code_ends_its_connection_and_nothing_else(
+    serve: Serve, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Panicking(Recorder):
+        def on_text_message(self, message: WebSocketTextMessage) -> None:
+            raise PanicException(message.payload)
+
+    handler = Panicking()
+    server = serve(handler)
+    with RawWebSocket.open(server.address) as client, RawWebSocket.open(server.address) as other:
+        client.send_text("deliberate panic")
+        assert client.read_close()[0] == CloseCode.INTERNAL_ERROR
+        _, exception = handler.wait_for("error")
+        assert isinstance(exception, PanicException)
+        assert "deliberate panic" in str(exception)
+        other.send(frame(PING, b"alive"))
+        assert other.read_frame().payload == b"alive"
+    assert "on_text_message failed" in caplog.text
+    assert "resuming a panic" in capfd.readouterr().err, "PyO3 says so on stderr"
 
 
 def test_the_cause_of_a_failed_callback_is_told(serve: Serve) -> None:

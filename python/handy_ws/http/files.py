@@ -103,9 +103,10 @@ class FileHandler(HttpRequestHandler):
         path = str(params.get(_PATH_PARAM, context.head.path[1:]))
         try:
             name = self._resolve(path)
-            if name is not None and os.path.isdir(name):
-                if path and not path.endswith("/"):
-                    return _redirect_to_slash(context)
+            is_directory = name is not None and os.path.isdir(name)
+            if is_directory and path and not path.endswith("/"):
+                return _redirect_to_slash(context)
+            if is_directory or path.endswith("/"):
                 name = self._resolve(path + "index.html")
             file = None if name is None else _open(name)
         except OSError:

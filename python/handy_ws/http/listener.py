@@ -30,6 +30,14 @@ class Listener(socket.socket):
         Raises:
             OSError: the host is unknown, or the address is taken or forbidden.
         """
+        try:
+            return cls._open(config)
+        except OSError as error:
+            msg = f"cannot listen on {config.host} port {config.port}: {error.strerror}"
+            raise type(error)(error.errno, msg) from error
+
+    @classmethod
+    def _open(cls, config: ServerConfig) -> Self:
         family, kind, protocol, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -41,10 +49,9 @@ class Listener(socket.socket):
             listener.bind(address)
             listener.listen(config.backlog)
             listener.setblocking(False)
-        except OSError as error:
+        except OSError:
             listener.close()
-            msg = f"cannot listen on {config.host} port {config.port}: {error.strerror}"
-            raise OSError(error.errno, msg) from error
+            raise
         listener._family = int(family)
         return listener
 

@@ -171,9 +171,11 @@ class Outgoing:
                     _logger.exception("closing a response failed")
 
     def _refill(self, parts: Iterator[bytes]) -> None:
-        part = next(parts, _DONE)
+        # Nothing is asked for beyond the length: a file may have grown in the meantime.
+        complete = self._framing is _Framing.LENGTH and not self._left
+        part = _DONE if complete else next(parts, _DONE)
         if part is _DONE:
-            self._end()
+            self._end(parts)
         elif not isinstance(part, bytes):
             msg = f"a response must yield bytes, not {type(part).__name__}"
             raise TypeError(msg)
@@ -181,21 +183,18 @@ class Outgoing:
             # An empty chunk would be the last one.
             self._pending = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
         elif self._framing is _Framing.LENGTH:
-            if len(part) > self._left:
-                msg = "a response yields more bytes than its Content-Length says"
-                raise ValueError(msg)
-            self._left -= len(part)
-            self._pending = part
+            self._pending = part[: self._left]
+            self._left -= len(self._pending)
         else:
             self._pending = part
 
-    def _end(self) -> None:
+    def _end(self, parts: Iterator[bytes]) -> None:
         if self._framing is _Framing.CHUNKED:
             self._pending = b"0\r\n\r\n"
-        elif self._framing is _Framing.LENGTH and self._left:
+        elif self._left:
             msg = f"a response lacks {self._left} bytes of its Content-Length"
             raise ValueError(msg)
-        parts, self._parts = self._parts, None
+        self._parts = None
         close = getattr(parts, "close", None)
         if close is not None:
             close()

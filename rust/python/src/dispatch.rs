@@ -38,6 +38,11 @@ impl Roster {
         slots.connections.iter().flatten().map(|connection| connection.clone_ref(py)).collect()
     }
 
+    pub(crate) fn clear(&self) {
+        let slots = std::mem::take(&mut *self.lock());
+        drop(slots); // the lock is free: dropping an object may run any code
+    }
+
     fn insert(&self, slot: usize, connection: Py<WebSocketConnection>) {
         let mut slots = self.lock();
         if slots.connections.len() <= slot {

@@ -21,8 +21,13 @@ mod _core {
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
 
+    use pyo3::panic::PanicException;
+    use pyo3::prelude::*;
+
     #[pymodule_init]
-    fn init() {
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::logging::install();
+        // What `on_error` gets when Rust code under a callback has panicked.
+        module.add("PanicException", module.py().get_type::<PanicException>())
     }
 }

@@ -71,6 +71,7 @@ impl WebSocketManager {
         let mut dispatcher = Dispatcher::new(self.roster.clone());
         let result = py.detach(|| manager.run(&mut dispatcher));
         drop(manager);
+        self.roster.clear(); // of those that an error has left
         result.map_err(names::loop_error)
     }
 

@@ -1,0 +1,144 @@
+//! What other threads have asked of the loop, taken all at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Token};
+
+use crate::proto::{CloseCode, CloseFrame};
+
+use super::connection::{CloseCause, Connection};
+use super::handler::Event;
+use super::peer::Peer;
+use super::queue::{Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame};
+use super::turn::{Manager, find, list};
+
+impl<C: Send> Manager<C> {
+    /// Takes all commands, in order. For peers that are owed a CLOSE the door shuts here: what was
+    /// accepted before goes out, and nothing is accepted after.
+    pub(super) fn take_commands(&mut self) {
+        let mut commands = std::mem::take(&mut self.spare);
+        let closing = self.answering.iter().filter_map(|target| {
+            let peer = self.peers.get(target.slot)?;
+            (peer.link.id == target.id).then_some(&*peer.link)
+        });
+        self.queue.take(&mut commands, closing);
+        let Commands { list, arena } = &mut commands;
+        for command in list.drain(..) {
+            match command {
+                Command::Adopt(adoption) => self.adopt(*adoption),
+                Command::Send { audience: Audience::One(target), frames, messages } => {
+                    self.send(target, frames, arena, messages);
+                }
+                Command::Send { audience: Audience::All { except }, frames, messages } => {
+                    self.broadcast(except, frames, arena, messages);
+                }
+                Command::Close { target, frame, cause } => self.close(target, frame, cause),
+                Command::ShutDown { timeout } => self.shut_down(timeout),
+                Command::Finish => self.finishing = true,
+            }
+        }
+        commands.clear();
+        self.spare = commands;
+    }
+
+    fn adopt(&mut self, adoption: Adoption<C>) {
+        let Adoption { stream, mut received, context } = adoption;
+        let entry = self.peers.vacant_entry();
+        let slot = entry.key();
+        let registered = stream.set_nonblocking(true).and_then(|()| {
+            let mut stream = mio::net::TcpStream::from_std(stream);
+            let both = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut stream, Token(slot), both)?;
+            Ok(stream)
+        });
+        let stream = match registered {
+            Ok(stream) => stream,
+            Err(error) => {
+                log::error!("cannot adopt a connection: {error}");
+                return;
+            }
+        };
+        let peer = entry.insert(Peer::new(stream, slot));
+        self.counters.connections += 1;
+        self.counters.connections_total += 1;
+        let connection =
+            Connection { link: Arc::clone(&peer.link), queue: Arc::clone(&self.queue) };
+        let target = connection.target();
+        self.batch.events.push(Event::Established { connection, context });
+        if !received.is_empty() {
+            self.counters.bytes_received += received.len() as u64;
+            self.take_in(slot, |peer, _, intake| {
+                peer.decode(&mut received, None, intake);
+            });
+        }
+        if self.stop_deadline.is_some() {
+            self.close(target, server_stop_frame(), CloseCause::ServerStop);
+        }
+    }
+
+    fn send(&mut self, target: Target, frames: Frames, arena: &[u8], messages: u64) {
+        let Some(peer) = find(&mut self.peers, target) else { return };
+        let before = peer.output.len();
+        if peer.takes_messages() {
+            match frames {
+                Frames::Arena(range) => peer.output.append(&arena[range], &mut self.pool),
+                Frames::Own(frame) => peer.output.push(frame),
+            }
+            self.counters.messages_sent += messages;
+            peer.account(peer.output.len() - before);
+            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+        }
+    }
+
+    fn broadcast(&mut self, except: Option<Target>, frames: Frames, arena: &[u8], messages: u64) {
+        let frames: Arc<[u8]> = match frames {
+            Frames::Arena(range) => Arc::from(&arena[range]),
+            Frames::Own(frame) => Arc::from(frame),
+        };
+        let limit = self.config.send_queue_limit;
+        let mut slow = Vec::new();
+        for (slot, peer) in &mut self.peers {
+            let is_exempt = except.is_some_and(|target| target.id == peer.link.id);
+            if is_exempt || !peer.takes_messages() {
+                continue;
+            }
+            // A burst is no reason to call a peer slow: first let the socket take what it can.
+            if peer.would_exceed(frames.len(), limit) && !peer.blocked {
+                let _ = peer.flush(&mut self.pool, &mut self.counters);
+            }
+            if peer.would_exceed(frames.len(), limit) {
+                slow.push(Target { slot, id: peer.link.id });
+                continue;
+            }
+            peer.output.push_shared(&frames);
+            self.counters.messages_sent += messages;
+            list(&mut self.dirty, &mut peer.listed_dirty, slot);
+        }
+        for target in slow {
+            self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
+        }
+    }
+
+    pub(super) fn close(&mut self, target: Target, frame: CloseFrame, cause: CloseCause) {
+        let Some(peer) = find(&mut self.peers, target) else { return };
+        if peer.protocol.is_open() {
+            peer.close(frame, cause, &mut self.pool);
+            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+            self.arm_close_deadline(target);
+        }
+    }
+
+    fn shut_down(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |set| set.min(deadline)));
+        let open = self.peers.iter().map(|(slot, peer)| Target { slot, id: peer.link.id });
+        for target in open.collect::<Vec<_>>() {
+            self.close(target, server_stop_frame(), CloseCause::ServerStop);
+        }
+    }
+}
+
+fn server_stop_frame() -> CloseFrame {
+    CloseFrame::new(CloseCode::GOING_AWAY, "server stop").unwrap_or_default()
+}
