@@ -314,10 +314,12 @@ def test_messages_can_be_kept_longer_than_anything_else(serve: Serve) -> None:
             kept.append(message)
             came.set()
 
-    server = serve(Keeper())
+    handler = Keeper()
+    server = serve(handler)
     with RawWebSocket.open(server.address) as client:
         client.send(frame(TEXT, b"kept"))
         assert came.wait(PATIENCE)
+    handler.wait_for("closed")
     server.stop()
     (message,) = kept
     assert message.payload == "kept"

@@ -90,8 +90,8 @@ class SizedBody(RequestBody):
 class _Part(Enum):
     """What the next bytes of a chunked body are: RFC 9112 section 7.1.
 
-        SIZE --> DATA --> DATA_END --+        SIZE --0--> TRAILER --empty line--> WHOLE
-         ^---------------------------+
+    SIZE --> DATA --> DATA_END --+        SIZE --0--> TRAILER --empty line--> WHOLE
+     ^---------------------------+
     """
 
     SIZE = auto()

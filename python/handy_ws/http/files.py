@@ -135,7 +135,7 @@ class FileHandler(HttpRequestHandler):
 def _open(name: str) -> IO[bytes] | None:
     """Open a regular file; None for anything else, without waiting for the far end of a pipe."""
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-    file = open(os.open(name, flags), "rb", buffering=0)  # noqa: PTH123, SIM115
+    file = open(os.open(name, flags), "rb", buffering=0)  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()

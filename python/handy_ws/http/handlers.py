@@ -40,6 +40,10 @@ class HttpRequestHandler:
         raise NotImplementedError
 
 
+#: werkzeug compiles rules by way of `ast`, which fails in CPython 3.11 when two threads use it at
+#: the same time (python/cpython issue 106905). So this is one lock for all.
+_compiling = threading.Lock()
+
 #: What a program may give as a handler.
 Handler: TypeAlias = "HttpRequestHandler | Callable[[HttpRequestContext], HttpResponse | None]"
 
@@ -75,7 +79,6 @@ class PathHandler(HttpRequestHandler):
 
     def __init__(self) -> None:
         """Make one without rules."""
-        self._lock = threading.Lock()
         self._entries: list[_Entry] = []
         self._static: dict[str, _Entry] = {}
         self._map: Map | None = None
@@ -100,9 +103,9 @@ class PathHandler(HttpRequestHandler):
             msg = "methods must be a list of methods, not a string"
             raise TypeError(msg)
         entry = _Entry(rule, handler, methods)
-        # Building a map checks the rule before it can do any harm.
-        Map([entry.rule()])
-        with self._lock:
+        with _compiling:
+            # Building a map checks the rule before it can do any harm.
+            Map([entry.rule()])
             self._entries.append(entry)
             self._map = None
             if "<" not in rule:
@@ -125,7 +128,7 @@ class PathHandler(HttpRequestHandler):
             allow = ", ".join(sorted(error.valid_methods or ()))
             return HttpResponse("Method Not Allowed\n", 405, {"Allow": allow})
         except RequestRedirect as redirect:
-            return redirect.get_response()  # type: ignore[return-value]
+            return redirect.get_response()
         if params:
             context.source.path_params = {**(context.source.path_params or {}), **params}
         return entry.handle(context)
@@ -139,7 +142,7 @@ class PathHandler(HttpRequestHandler):
         head = context.head
         rules = self._map
         if rules is None:
-            with self._lock:
+            with _compiling:
                 rules = self._map = Map([entry.rule() for entry in self._entries])
         # Only redirects show the host, and they need it as the client knows it.
         host = head.get("host") or "{}:{}".format(*context.source.local_address)

@@ -2,18 +2,26 @@
 
 A head is the request line and the header fields, up to the first empty line (RFC 9112 section 2).
 The acceptor needs to know where it ends, and `find_head_end` tells it in linear time however the
-bytes were cut up. A worker then reads the whole head, once, with `parse_head`.
+bytes were cut up. A worker then reads the whole head, once, with `parse_head`: httptools (Node's
+llhttp) knows the grammar, and what it is lenient about is checked here.
 
 Reading is strict, because whatever two programs read differently can be used to smuggle a request
 past one of them: no bare CR or LF, no folded lines, no space before the colon, no control
 characters, no field twice that frames the message. Bytes 0x80 to 0xFF in values are taken as
-latin-1. A head is split at CRLF and nowhere else.
+latin-1.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
+
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidMethodError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 
 from handy_ws.http.request import HttpRequest, make_environ
 from handy_ws.http.syntax import NOT_CONTROL, is_token, valid_authority
@@ -24,23 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["BadRequest", "RequestHead", "RequestSource", "find_head_end", "parse_head"]
 
 _HEAD_END: Final = b"\r\n\r\n"
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-
 #: Fields that frame a message or choose its receiver: twice is an attack or a bug.
 _SINGLE: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "sec-websocket-key", "sec-websocket-version"}
 )
 
-_COMMON_NAMES = """
+_COMMON_NAMES = b"""
 Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length
 Content-Type Cookie DNT Expect Host If-Match If-Modified-Since If-None-Match If-Range Origin Pragma
 Range Referer Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-WebSocket-Extensions
 Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version Transfer-Encoding Upgrade
 Upgrade-Insecure-Requests User-Agent X-Forwarded-For X-Forwarded-Proto X-Requested-With
 """.split()
-#: Names as clients send them -> in lower case, so that most are neither checked nor converted.
+#: Names as clients send them -> in lower case, so that most need not be converted.
 _LOWERED: Final = {
-    spelling: name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower())
+    spelling: name.lower().decode() for name in _COMMON_NAMES for spelling in (name, name.lower())
 }
 
 
@@ -197,22 +203,57 @@ def _check_beginning(buffer: bytes | bytearray, scanned: int) -> None:
 
 
 def parse_head(head: bytes, max_header_count: int = 2**63) -> RequestHead:
-    """Parse a whole head, as `find_head_end` delimits it.
+    """Parse a whole head, as `find_head_end` delimits it, with httptools.
 
     Raises:
         BadRequest: 400 for what is malformed or ambiguous, 431 for too many fields, 501 for
             the method CONNECT, 505 for versions other than 1.0 and 1.1.
     """
-    lines = head[:-4].decode("latin-1").split("\r\n")
-    # What is left without legal bytes must be the CRLFs that were split at and nothing else.
-    if head.translate(None, NOT_CONTROL) != b"\r\n" * (len(lines) + 1):
+    line_ends = head.count(b"\r\n")
+    # What is left without legal bytes must be the line ends and nothing else.
+    if head.translate(None, NOT_CONTROL) != b"\r\n" * line_ends:
         raise BadRequest(400, "the request head has a control character or a bare CR or LF")
-    if len(lines) - 1 > max_header_count:
+    if line_ends - 2 > max_header_count:
         raise BadRequest(431, f"the request has more than {max_header_count} header fields")
-    parsed, authority = _parse_request_line(lines[0])
-    _parse_fields(parsed, lines)
+    parsed, authority = _parse_request_line(head[: head.index(b"\r\n")].decode("latin-1"))
+    fields = _Fields(parsed)
+    try:
+        HttpRequestParser(fields).feed_data(head)
+    except HttpParserUpgrade:
+        pass  # a WebSocket handshake
+    except HttpParserInvalidMethodError:
+        raise BadRequest(501, "the method is not implemented") from None
+    except HttpParserError as error:
+        # What is wrong with a complete head is its framing, and `body_of` decides on that.
+        if not fields.is_complete:
+            raise fields.refusal or BadRequest(400, f"malformed head: {error}") from None
     _check_host(parsed, authority)
     return parsed
+
+
+class _Fields:
+    """What httptools calls for each field: it fills a head."""
+
+    __slots__ = ("_first", "_headers", "is_complete", "refusal")
+
+    def __init__(self, head: RequestHead) -> None:
+        self._headers = head.headers
+        self._first = head._first  # noqa: SLF001 - the parser fills what the class only reads
+        self.is_complete = False
+        self.refusal: BadRequest | None = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        lowered = _LOWERED.get(name) or name.decode("latin-1").lower()
+        text = value.decode("latin-1").strip(" \t")
+        if lowered not in self._first:
+            self._first[lowered] = text
+        elif lowered in _SINGLE:
+            self.refusal = BadRequest(400, f"the field {lowered} may come only once")
+            raise self.refusal
+        self._headers.append((lowered, text))
+
+    def on_headers_complete(self) -> None:
+        self.is_complete = True
 
 
 def _parse_request_line(line: str) -> tuple[RequestHead, str | None]:
@@ -226,7 +267,7 @@ def _parse_request_line(line: str) -> tuple[RequestHead, str | None]:
             if (version[5] + version[7]).isdecimal():
                 raise BadRequest(505, "this server speaks HTTP/1.1 and HTTP/1.0")
         raise BadRequest(400, "the HTTP version is malformed")
-    if method not in _METHODS and not is_token(method):
+    if not is_token(method):
         raise BadRequest(400, "the method is not a token")
     if not target or not target.isascii() or not target.isprintable() or "#" in target:
         raise BadRequest(400, "the target has an illegal character")
@@ -251,28 +292,6 @@ def _other_form(method: str, target: str, version: str) -> tuple[RequestHead, st
     head = RequestHead(method, path if path.startswith("/") else "/" + path, version)
     head.target = target
     return head, authority
-
-
-def _parse_fields(head: RequestHead, lines: list[str]) -> None:
-    headers = head.headers
-    first = head._first  # noqa: SLF001 - the parser fills what the class only reads
-    for number in range(1, len(lines)):
-        # A folded line begins with white space, which no name contains.
-        name, colon, value = lines[number].partition(":")
-        lowered = _LOWERED.get(name)
-        if lowered is None:
-            if not is_token(name):
-                raise BadRequest(400, "a header field has a malformed name")
-            lowered = name.lower()
-        if not colon:
-            raise BadRequest(400, "a header field has no colon")
-        value = value.strip(" \t")
-        if lowered in first:
-            if lowered in _SINGLE:
-                raise BadRequest(400, f"the field {lowered} may come only once")
-        else:
-            first[lowered] = value
-        headers.append((lowered, value))
 
 
 def _check_host(head: RequestHead, authority: str | None) -> None:

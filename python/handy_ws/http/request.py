@@ -35,9 +35,7 @@ class HttpRequest(Request):
     # The server has limited the body already (`ServerConfig.max_body_size`).
     max_form_memory_size = None
 
-    def __init__(
-        self, environ: dict[str, Any], path_params: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, environ: dict[str, Any], path_params: dict[str, Any] | None = None) -> None:
         """Make a request from a WSGI environ."""
         # A request inside its own environ would be a reference cycle.
         super().__init__(environ, populate_request=False)

@@ -89,9 +89,7 @@ class Outgoing:
         self._left = 0
         self._close: Callable[[], None] | None = None
 
-    def add_body(
-        self, parts: Iterator[bytes] | None, framing: _Framing, length: int = 0
-    ) -> None:
+    def add_body(self, parts: Iterator[bytes] | None, framing: _Framing, length: int = 0) -> None:
         """Say where the body comes from and how it is framed.
 
         Args:

@@ -14,7 +14,7 @@ from typing import Final
 __all__ = ["NOT_CONTROL", "is_field_value", "is_token", "valid_authority"]
 
 #: Every byte that may stand inside a line of a head: all but the controls, TAB allowed.
-NOT_CONTROL: Final = bytes(byte for byte in range(256) if byte == 9 or 32 <= byte != 127)
+NOT_CONTROL: Final = b"\t" + bytes(byte for byte in range(ord(" "), 256) if byte != ord("\x7f"))
 
 _MAX_AUTHORITY = 253 + len(":65535")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

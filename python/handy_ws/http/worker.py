@@ -156,7 +156,7 @@ class Worker(threading.Thread):
             msg = f"a handler must return an HttpResponse or None, not {type(response).__name__}"
             raise TypeError(msg)  # noqa: TRY301 - logged like any other fault of the handler
         except HTTPException as error:
-            return error.get_response(context.request.environ)  # type: ignore[return-value]
+            return error.get_response(context.request.environ)
         except BaseException:
             # SystemExit too: it would end this thread, and with it a part of the server.
             _logger.exception("the handler of %s %s failed", context.head.method, context.head.path)

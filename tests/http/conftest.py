@@ -1,0 +1,77 @@
+"""Servers for the tests of the HTTP side: on a free port, and stopped after each test."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from handy_ws import HttpServer, ServerConfig
+
+from tests.http.raw_http import DEADLINE, RawClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Serve:
+    """Starts servers and connects clients, and ends both with the test."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def __call__(self, handler: Any, **settings: Any) -> HttpServer:
+        settings.setdefault("port", 0)
+        return self._stack.enter_context(HttpServer(handler, ServerConfig(**settings)))
+
+    def client(self, server: HttpServer, **options: Any) -> RawClient:
+        return self._stack.enter_context(RawClient(server.address, **options))
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a server: ``serve(handler, workers=1)``. Afterwards none of its threads is left."""
+    before = server_threads()
+    with ExitStack() as stack:
+        yield Serve(stack)
+    assert server_threads() == before
+
+
+@pytest.fixture
+def events() -> Iterator[Callable[[], threading.Event]]:
+    """Make events that are all set when the test ends, so that no handler is stuck."""
+    made: list[threading.Event] = []
+
+    def event() -> threading.Event:
+        made.append(threading.Event())
+        return made[-1]
+
+    yield event
+    for one in made:
+        one.set()
+
+
+def server_threads() -> set[threading.Thread]:
+    """Return the threads that servers have started and not ended."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("handy-ws")}
+
+
+def wait(event: threading.Event) -> None:
+    """Wait for an event; fail if it does not come."""
+    assert event.wait(DEADLINE), "the event did not come"
+
+
+def open_descriptors() -> int:
+    """Return how many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def poll(condition: Callable[[], object]) -> None:
+    """Look until something is so; fail if it does not become so."""
+    until = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < until, "it did not come to be"
+        time.sleep(0.001)

@@ -1,0 +1,140 @@
+"""The config classes refuse nonsense by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from handy_ws import ServerConfig, WebSocketConfig
+
+DEFAULTS = {
+    "host": "127.0.0.1",
+    "port": 8080,
+    "backlog": 1024,
+    "workers": 25,
+    "max_head_size": 65536,
+    "max_header_count": 100,
+    "head_timeout": 10.0,
+    "keep_alive_timeout": 5.0,
+    "max_body_size": 16 * 1024 * 1024,
+    "body_timeout": 30.0,
+    "default_headers": {},
+    "websocket": WebSocketConfig(),
+}
+WEBSOCKET_DEFAULTS = {
+    "max_message_size": 1024 * 1024,
+    "max_fragments": 131072,
+    "send_queue_limit": 1024 * 1024,
+    "close_timeout": 10.0,
+}
+NOT_INTEGERS = [None, True, 1.0, "1", -1]
+NOT_TIMES = [None, True, "1", 0, -1, math.nan, math.inf, -math.inf, 1e300]
+
+BAD: list[tuple[str, Any]] = [
+    *[("host", value) for value in (None, "", 1, b"127.0.0.1", "a\0b")],
+    *[("port", value) for value in (*NOT_INTEGERS, 65536)],
+    *[
+        (name, value)
+        for name in ("backlog", "workers", "max_head_size", "max_header_count")
+        for value in (*NOT_INTEGERS, 0)
+    ],
+    ("workers", 1_000_000),
+    *[("max_body_size", value) for value in NOT_INTEGERS],
+    *[
+        (name, value)
+        for name in ("head_timeout", "keep_alive_timeout", "body_timeout")
+        for value in NOT_TIMES
+    ],
+    *[
+        ("default_headers", value)
+        for value in (
+            None,
+            [("A", "b")],
+            {"": "b"},
+            {"A B": "c"},
+            {"A:": "c"},
+            {1: "a"},
+            {"A": 1},
+            {"A": "b\r\nC: d"},
+            {"A": "\0"},
+            {"A": "\u20ac"},
+            {"Content-Length": "1"},
+            {"transfer-encoding": "chunked"},
+            {"Connection": "close"},
+        )
+    ],
+    *[("websocket", value) for value in (None, {}, ServerConfig)],
+]
+WEBSOCKET_BAD = [
+    *[
+        (name, value)
+        for name in ("max_message_size", "max_fragments", "send_queue_limit")
+        for value in (*NOT_INTEGERS, 0)
+    ],
+    *[("close_timeout", value) for value in NOT_TIMES],
+]
+
+
+@pytest.mark.parametrize(
+    ("config_class", "defaults"),
+    [(ServerConfig, DEFAULTS), (WebSocketConfig, WEBSOCKET_DEFAULTS)],
+)
+def test_the_fields_and_their_defaults(config_class: Any, defaults: dict[str, object]) -> None:
+    config = config_class()
+    assert {f.name: getattr(config, f.name) for f in dataclasses.fields(config)} == defaults
+
+
+@pytest.mark.parametrize(
+    ("config_class", "name", "value"),
+    [
+        *[(ServerConfig, *case) for case in BAD],
+        *[(WebSocketConfig, *case) for case in WEBSOCKET_BAD],
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or repr(value),
+)
+def test_nonsense_is_refused_by_name(config_class: Any, name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{config_class.__name__}\.{name} "):
+        config_class(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("host", "::"),
+        ("port", 0),
+        ("port", 65535),
+        ("workers", 1),
+        ("max_body_size", 0),
+        ("head_timeout", 1),
+        ("head_timeout", 0.001),
+        ("default_headers", {"X-Frame-Options": "DENY", "Server": ""}),
+    ],
+)
+def test_sense_is_accepted(name: str, value: object) -> None:
+    assert getattr(ServerConfig(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+def test_configs_are_frozen_and_keyword_only() -> None:
+    config = ServerConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.port = 1  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        ServerConfig("127.0.0.1")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        config.default_headers["A"] = "b"  # type: ignore[index]
+
+
+def test_the_headers_are_a_copy() -> None:
+    headers = {"A": "b"}
+    config = ServerConfig(default_headers=headers)
+    headers["A"] = "c\r\n"
+    assert config.default_headers == {"A": "b"}
+
+
+def test_a_config_can_be_changed_by_replace() -> None:
+    config = dataclasses.replace(ServerConfig(port=1), workers=3)
+    assert (config.port, config.workers) == (1, 3)
+    with pytest.raises(ValueError, match="workers"):
+        dataclasses.replace(config, workers=0)
