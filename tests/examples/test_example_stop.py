@@ -1,0 +1,45 @@
+"""Every example starts, tells its address, and stops on Ctrl-C with a client connected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.examples.example_process import EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.examples.example_process import Example
+
+PATHS = {
+    "printer.py": "/",
+    "echo.py": "/",
+    "broadcast_from_http.py": "/ws",
+    "saved_connections.py": "/",
+    "thread_pool.py": "/",
+    "chat/server.py": "/chat",
+}
+
+
+def test_no_example_is_forgotten() -> None:
+    scripts = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
+    assert scripts == set(PATHS)
+
+
+@pytest.mark.parametrize("script", PATHS)
+def test_ctrl_c_says_goodbye_to_clients_and_exits_cleanly(
+    script: str, start: Callable[[str], Example]
+) -> None:
+    example = start(script)
+    with connect(example.url(PATHS[script])) as client:
+        example.interrupt()
+        list(client)  # what came before; ends with the connection
+    assert client.close_code == 1001
+
+
+@pytest.mark.parametrize("script", PATHS)
+def test_ctrl_c_with_nobody_there(script: str, start: Callable[[str], Example]) -> None:
+    start(script).interrupt()
