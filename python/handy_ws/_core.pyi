@@ -105,6 +105,7 @@ class WebSocketManager:
         callbacks: Callbacks,
         source: RequestSource,
         subprotocol: str | None,
+        response: bytes,
         received: bytes,
     ) -> None: ...
     def broadcast(

@@ -65,7 +65,9 @@ BAD: list[tuple[str, Any]] = [
             {"Connection": "close"},
         )
     ],
-    *[("websocket", value) for value in (None, {}, ServerConfig)],
+    ("websocket", None),
+    ("websocket", {}),
+    ("websocket", ServerConfig),
 ]
 WEBSOCKET_BAD = [
     *[

@@ -136,8 +136,8 @@ def test_nagle_delays_nothing(serve: Serve) -> None:
     def handle(context: HttpRequestContext) -> None:
         context.upgrade((), take_over)
 
-    def take_over(sock: socket.socket, _: bytes) -> None:
-        sock.send(b"%d" % sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    def take_over(sock: socket.socket, response: bytes, _: bytes) -> None:
+        sock.send(response + b"%d" % sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         sock.close()
 
     client = serve.client(serve(handle))

@@ -35,8 +35,9 @@ class Taker:
             return
         context.upgrade(HEADERS, self.take)
 
-    def take(self, sock: socket.socket, leftover: bytes) -> None:
+    def take(self, sock: socket.socket, response: bytes, leftover: bytes) -> None:
         self.thread = threading.current_thread().name
+        sock.send(response)
         self.taken.put((sock, leftover))
 
 
@@ -96,33 +97,15 @@ def test_an_upgrade_behind_pipelined_requests(serve: Serve) -> None:
     assert leftover == b"x"
 
 
-def test_an_upgrade_waits_for_a_full_socket(serve: Serve) -> None:
-    taker = Taker()
-
-    def handle(context: HttpRequestContext) -> HttpResponse | None:
-        if context.head.path == "/big":
-            return HttpResponse(b"x" * 4_000_000)
-        taker(context)
-        return None
-
-    client = serve.client(serve(handle, workers=1), receive_buffer=4096)
-    client.send(get("/big") + get() + b"y")
-    assert len(client.response().body) == 4_000_000
-    assert client.response().status == 101
-    sock, leftover = taker.taken.get(timeout=10)
-    sock.close()
-    assert leftover == b"y"
-
-
 def test_the_callee_may_detach_the_descriptor(serve: Serve) -> None:
     descriptors: SimpleQueue[int] = SimpleQueue()
 
     def handle(context: HttpRequestContext) -> None:
-        context.upgrade((), lambda sock, _: descriptors.put(sock.detach()))
+        context.upgrade((), lambda sock, _, __: descriptors.put(sock.detach()))
 
     server = serve(handle)
     client = serve.client(server)
-    assert client.get().status == 101
+    client.send(get())
     descriptor = descriptors.get(timeout=10)
     server.stop()
     os.write(descriptor, b"still open")
@@ -132,7 +115,7 @@ def test_the_callee_may_detach_the_descriptor(serve: Serve) -> None:
 
 def test_a_response_cancels_the_upgrade(serve: Serve) -> None:
     def handle(context: HttpRequestContext) -> HttpResponse:
-        context.upgrade((), lambda _, __: pytest.fail("taken over"))
+        context.upgrade((), lambda _, __, ___: pytest.fail("taken over"))
         return HttpResponse("no", 403)
 
     client = serve.client(serve(handle))
@@ -142,7 +125,7 @@ def test_a_response_cancels_the_upgrade(serve: Serve) -> None:
 
 def test_an_exception_cancels_the_upgrade(serve: Serve) -> None:
     def handle(context: HttpRequestContext) -> HttpResponse:
-        context.upgrade((), lambda _, __: pytest.fail("taken over"))
+        context.upgrade((), lambda _, __, ___: pytest.fail("taken over"))
         raise ZeroDivisionError
 
     assert serve.client(serve(handle)).get().status == 500
@@ -153,11 +136,11 @@ def test_a_failing_take_over_is_logged_and_the_socket_closed(
 ) -> None:
     def handle(context: HttpRequestContext) -> None:
         if context.head.path == "/":
-            context.upgrade((), lambda _, __: 1 // 0)  # type: ignore[arg-type]
+            context.upgrade((), lambda _, __, ___: 1 // 0)  # type: ignore[arg-type]
 
     server = serve(handle, workers=1)
     client = serve.client(server)
-    assert client.get().status == 101
+    client.send(get())
     assert client.is_closed()
     poll(lambda: "taking over" in caplog.text)
     assert serve.client(server).get("/plain").status == 200
@@ -166,7 +149,7 @@ def test_a_failing_take_over_is_logged_and_the_socket_closed(
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\n", "a\0", "\u20ac"])
 def test_nothing_can_be_injected_into_the_101(serve: Serve, value: str) -> None:
     def handle(context: HttpRequestContext) -> None:
-        context.upgrade([("Sec-WebSocket-Protocol", value)], lambda sock, _: sock.close())
+        context.upgrade([("Sec-WebSocket-Protocol", value)], lambda sock, _, __: sock.close())
 
     response = serve.client(serve(handle)).get()
     assert response.status == 500

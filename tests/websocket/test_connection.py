@@ -216,8 +216,9 @@ def test_a_closed_connection_raises_and_close_is_idempotent(pair: Pair, recorder
     client.send_close(4000)
     client.read_end()
     recorder.wait_for("closed")
-    with pytest.raises(ConnectionClosed):
+    with pytest.raises(ConnectionClosed, match="4000 \"done\"") as caught:
         connection.send_text("x")
+    assert (caught.value.code, caught.value.reason) == (4000, "done")
     connection.close()
     assert connection.buffered_bytes == 0
 

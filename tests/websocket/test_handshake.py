@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws import HttpResponse, WebSocketHandler, WebSocketMessageHandler
+from handy_ws import HttpResponse, PathHandler, WebSocketHandler, WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy, parse_origin
 from tests.websocket.raw_websocket import KEY, PING, RawWebSocket, frame, request_head
 from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
     from tests.websocket.conftest import Serve
-    from handy_ws import HttpRequest, HttpServer
+    from handy_ws import HttpRequest, HttpRequestContext, HttpServer
 
 SWITCHING, BAD_REQUEST, FORBIDDEN, NOT_ALLOWED, UPGRADE_REQUIRED = 101, 400, 403, 405, 426
 
@@ -224,6 +224,29 @@ def test_the_clients_first_subprotocol_that_we_speak_is_agreed_on(serve: Serve) 
 def test_subprotocols_must_be_tokens(subprotocols: Any) -> None:
     with pytest.raises(ValueError, match="subprotocols"):
         WebSocketHandler(WebSocketMessageHandler(), subprotocols=subprotocols)
+
+
+def test_the_101_waits_for_a_client_that_has_yet_to_read_an_earlier_response(serve: Serve) -> None:
+    def big(context: HttpRequestContext) -> None:
+        context.response.data = b"x" * 4_000_000
+
+    recorder = Recorder()
+    server = serve(PathHandler().add("/big", big).add("/", WebSocketHandler(recorder)))
+    with RawWebSocket(server.address, receive_buffer=4096) as client:
+        client.send(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n" + request_head())
+        _, headers = client.read_response_head()
+        assert len(client._read(int(headers["content-length"]))) == 4_000_000
+        assert client.read_response_head()[0] == SWITCHING
+        recorder.next("established").send_text("hello")
+        assert client.read_text() == "hello"
+
+
+def test_whoever_has_seen_the_101_misses_no_broadcast(serve: Serve) -> None:
+    server = serve(WebSocketMessageHandler())
+    for _ in range(50):
+        with RawWebSocket.open(server.address) as client:
+            server.websocket_manager.broadcast("news")
+            assert client.read_text() == "news"
 
 
 def test_authorize_accepts_or_refuses_with_a_response(serve: Serve) -> None:

@@ -22,12 +22,16 @@ from handy_ws import (
     WebSocketMessageHandler,
     WebSocketTextMessage,
 )
-from tests.websocket.raw_websocket import BINARY, CLOSE, PING, TEXT, Frame, RawWebSocket, frame
+from tests.websocket.raw_websocket import ACCEPT, BINARY, CLOSE, PING, TEXT, Frame, RawWebSocket, frame
 from tests.websocket.recorder import PATIENCE, Echo, Recorder
 
 if TYPE_CHECKING:
     from tests.websocket.conftest import Serve
 
+_RESPONSE = (
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    f"Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+)
 ROOMY = WebSocketConfig(send_queue_limit=1 << 30, max_message_size=1 << 26)
 
 
@@ -122,7 +126,8 @@ def test_stats_are_exact(serve: Serve) -> None:
     assert stats.messages_received == 8  # noqa: PLR2004
     assert stats.messages_sent == 2  # noqa: PLR2004
     assert stats.bytes_received == 7 * 11 + 7 + 9 + 8
-    assert stats.bytes_sent == 5 + 5 + 6 + 4
+    response = len(_RESPONSE)
+    assert stats.bytes_sent == response + 5 + 5 + 6 + 4
     with pytest.raises(AttributeError):
         stats.connections = 5  # type: ignore[misc]
 

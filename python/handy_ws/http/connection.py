@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import socket
 
     from handy_ws.http.body import RequestBody
-    from handy_ws.http.context import TakeOver
     from handy_ws.http.head import RequestHead
     from handy_ws.http.response import Outgoing
 
@@ -54,6 +53,9 @@ class State(Enum):
     queue to them. From the acceptor's states it can be closed at any time.
     """
 
+    # Members are keys on the way of every request, and Enum computes their hash in Python.
+    __hash__ = object.__hash__
+
     READING_HEAD = auto()
     HEAD_READY = auto()
     READING_BODY = auto()
@@ -81,7 +83,6 @@ class Connection:
         body: the body of the current request.
         outgoing: the response in progress while it waits for the client to read.
         discarded: how many bytes have been read to no purpose while lingering.
-        take_over: who gets the socket when the 101 response is out.
     """
 
     __slots__ = (
@@ -96,7 +97,6 @@ class Connection:
         "scanned",
         "sock",
         "state",
-        "take_over",
     )
 
     def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -112,7 +112,6 @@ class Connection:
         self.body: RequestBody | None = None
         self.outgoing: Outgoing | None = None
         self.discarded = 0
-        self.take_over: TakeOver | None = None
 
     def append(self, data: bytes) -> None:
         """Add what has come. Few heads come in pieces, and only those need a bytearray."""

@@ -7,7 +7,7 @@ they are first read, because a WebSocket handshake needs neither: it looks at `h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from handy_ws.http.response import HttpResponse
 
@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpRequestContext", "TakeOver"]
 
-#: Receives an upgraded socket and the bytes that came after the request head.
-TakeOver: TypeAlias = "Callable[[socket.socket, bytes], None]"
+#: Receives a socket, the 101 response that it has to send, and what came after the request head.
+TakeOver: TypeAlias = "Callable[[socket.socket, bytes, bytes], None]"
+
+
+class Upgrade(NamedTuple):
+    """What `HttpRequestContext.upgrade` was called with."""
+
+    headers: Sequence[tuple[str, str]]
+    take_over: TakeOver
 
 
 class HttpRequestContext:
@@ -61,7 +68,7 @@ class HttpRequestContext:
         self._body = body
         self._request: HttpRequest | None = None
         self._response: HttpResponse | None = None
-        self._upgrade: tuple[Sequence[tuple[str, str]], TakeOver] | None = None
+        self._upgrade: Upgrade | None = None
 
     @property
     def request(self) -> HttpRequest:
@@ -82,19 +89,20 @@ class HttpRequestContext:
         self._response = response
 
     def upgrade(self, headers: Sequence[tuple[str, str]], take_over: TakeOver) -> None:
-        """Answer 101 when the handler has returned, then give the socket away.
+        """Give the socket away when the handler has returned, to be spoken on in another protocol.
 
         A handler that afterwards returns an `HttpResponse`, or raises, cancels the upgrade.
 
         Args:
             headers: the header fields of the 101 response (RFC 9110 section 15.2.2).
-            take_over: called on a worker thread as ``take_over(sock, leftover)``. The socket is
-                nonblocking and in no selector; the callee owns it from then on. `leftover` are
-                bytes that came after the head. If it raises, the socket is closed.
+            take_over: called on a worker thread as ``take_over(sock, response, received)``. It
+                has to send `response`, the whole 101, first; `received` are bytes that came
+                after the head. The socket is nonblocking and in no selector, and belongs to the
+                callee from then on. If it raises, the socket is closed.
         """
-        self._upgrade = (headers, take_over)
+        self._upgrade = Upgrade(headers, take_over)
 
     @property
-    def upgrades(self) -> tuple[Sequence[tuple[str, str]], TakeOver] | None:
-        """What `upgrade` was called with, or None; for the server."""
+    def chosen_upgrade(self) -> Upgrade | None:
+        """The upgrade that the handler has asked for, if any; for the server."""
         return self._upgrade

@@ -13,6 +13,7 @@ latin-1.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BadRequest", "RequestHead", "RequestSource", "find_head_end", "parse_head"]
 
+_VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")
 _HEAD_END: Final = b"\r\n\r\n"
 #: Fields that frame a message or choose its receiver: twice is an attack or a bug.
 _SINGLE: Final = frozenset(
@@ -263,9 +265,8 @@ def _parse_request_line(line: str) -> tuple[RequestHead, str | None]:
         raise BadRequest(400, "the request line must be: method, target, version")
     method, target, version = parts
     if version not in {"HTTP/1.1", "HTTP/1.0"}:
-        if len(version) == 8 and version[:5] == "HTTP/" and version[6] == ".":  # noqa: PLR2004
-            if (version[5] + version[7]).isdecimal():
-                raise BadRequest(505, "this server speaks HTTP/1.1 and HTTP/1.0")
+        if _VERSION.fullmatch(version):
+            raise BadRequest(505, "this server speaks HTTP/1.1 and HTTP/1.0")
         raise BadRequest(400, "the HTTP version is malformed")
     if not is_token(method):
         raise BadRequest(400, "the method is not a token")

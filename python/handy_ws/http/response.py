@@ -57,7 +57,6 @@ class Then(Enum):
     CLOSE = auto()
     #: Close, but first read what the client still sends, so that it gets to see the response.
     LINGER = auto()
-    UPGRADE = auto()
 
 
 class _Framing(Enum):

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from handy_ws.http.body import body_of
 from handy_ws.http.connection import State
-from handy_ws.http.context import HttpRequestContext
+from handy_ws.http.context import HttpRequestContext, Upgrade
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
 from handy_ws.http.response import HttpResponse, Outgoing, PeerGone, Then
 
@@ -136,21 +136,21 @@ class Worker(threading.Thread):
         context = HttpRequestContext(
             self._server, head, source, None if body is None else body.open()
         )
-        response = self._run_handler(context)
-        if response is None:
-            self._upgrade(connection, context)
+        outcome = self._run_handler(context)
+        if isinstance(outcome, Upgrade):
+            self._upgrade(connection, context, outcome)
         else:
-            connection.outgoing = self._render(context, response)
+            connection.outgoing = self._render(context, outcome)
             self._send(connection)
 
-    def _run_handler(self, context: HttpRequestContext) -> HttpResponse | None:
-        """Return the response, or None if the handler has chosen to upgrade the connection."""
+    def _run_handler(self, context: HttpRequestContext) -> HttpResponse | Upgrade:
+        """Return what the handler has chosen: a response, or to upgrade the connection."""
         if context.head.target == "*":
             return HttpResponse(status=204)
         try:
             response = self._handle(context)
             if response is None:
-                return None if context.upgrades else context.response
+                return context.chosen_upgrade or context.response
             if isinstance(response, HttpResponse):
                 return response
             msg = f"a handler must return an HttpResponse or None, not {type(response).__name__}"
@@ -201,8 +201,6 @@ class Worker(threading.Thread):
             self._acceptor.hand_back(connection, State.IDLE)
         elif then is Then.READ_BODY:
             self._acceptor.hand_back(connection, State.READING_BODY)
-        elif then is Then.UPGRADE:
-            self._give_away(connection)
         elif then is Then.LINGER:
             connection.end_request()
             with suppress(OSError):
@@ -217,26 +215,22 @@ class Worker(threading.Thread):
 
     # Upgrading
 
-    def _upgrade(self, connection: Connection, context: HttpRequestContext) -> None:
-        headers, connection.take_over = context.upgrades or ((), None)
+    def _upgrade(
+        self, connection: Connection, context: HttpRequestContext, upgrade: Upgrade
+    ) -> None:
+        """Let go of the socket: from here on it belongs to whoever asked for it."""
         try:
-            answer = self._answers.upgrade(headers)
+            response = self._answers.upgrade(upgrade.headers)
         except ValueError:
             _logger.exception("the 101 response to %s cannot be sent", context.head.path)
             connection.outgoing = self._render(context, _failure())
-        else:
-            connection.outgoing = Outgoing(answer, Then.UPGRADE)
-        self._send(connection)
-
-    def _give_away(self, connection: Connection) -> None:
-        """Let go of the socket: from here on it belongs to whoever asked for it."""
-        take_over, connection.take_over = connection.take_over, None
-        assert take_over is not None  # noqa: S101 - set together with Then.UPGRADE
+            self._send(connection)
+            return
         self._acceptor.forget(connection)
         try:
-            take_over(connection.sock, bytes(connection.received))
+            upgrade.take_over(connection.sock, response, bytes(connection.received))
         except BaseException:
-            _logger.exception("taking over an upgraded connection failed, it is closed")
+            _logger.exception("taking over a connection failed, it is closed")
             connection.close()
 
 

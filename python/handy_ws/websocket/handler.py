@@ -1,8 +1,9 @@
 """The upgrade from HTTP to the WebSocket protocol (RFC 6455 section 4.2).
 
 `WebSocketHandler` bridges the two, as in handy-httpd. It is an ordinary HTTP request handler that
-runs on an HTTP worker: it checks the opening handshake, answers 101 and gives the socket to the
-server's manager, which owns it from then on. What is not a valid handshake gets a status and a
+runs on an HTTP worker: it checks the opening handshake and gives the socket to the server's
+manager, which answers 101 and owns it from then on. So whatever happens after a client has seen
+the 101 happens after its connection is known: it misses no broadcast. What is not a valid handshake gets a status and a
 readable reason:
 
 * 405 for another method than GET, with ``Allow``;
@@ -123,10 +124,11 @@ class WebSocketHandler(HttpRequestHandler):
         manager: WebSocketManager,
         source: RequestSource,
         subprotocol: str | None,
-        connection: socket.socket,
+        sock: socket.socket,
+        response: bytes,
         received: bytes,
     ) -> None:
-        manager.adopt(connection.detach(), self._callbacks, source, subprotocol, received)
+        manager.adopt(sock.detach(), self._callbacks, source, subprotocol, response, received)
 
     def _check_origin(self, head: RequestHead) -> None:
         origins = head.get_all("origin")

@@ -25,4 +25,4 @@ class ManagerStats:
     bytes_received: int
     """Bytes read from sockets, frame headers included."""
     bytes_sent: int
-    """Bytes written to sockets, frame headers included."""
+    """Bytes written to sockets, frame headers and the responses to handshakes included."""

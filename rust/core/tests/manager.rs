@@ -75,6 +75,25 @@ fn bytes_behind_the_handshake_are_not_lost() {
 }
 
 #[test]
+fn the_response_comes_first_and_whoever_has_seen_it_misses_no_broadcast() {
+    let server = Server::reacting(Config::default(), |seen, connection, _| {
+        if let Seen::Established(_) = seen {
+            connection.send_text("welcome").unwrap();
+        }
+    });
+    for number in 0..100 {
+        let mut client = server.connect_answering(number, b"HTTP/1.1 101 ok\r\n\r\n");
+        let mut response = [0; 19];
+        std::io::Read::read_exact(&mut client.stream, &mut response).unwrap();
+        assert_eq!(&response, b"HTTP/1.1 101 ok\r\n\r\n");
+        server.handle.broadcast_text("news", None);
+        client.expect_text("welcome");
+        client.expect_text("news");
+        client.close(1000);
+    }
+}
+
+#[test]
 fn large_messages_pass_both_ways() {
     let server = Server::echo(roomy());
     let mut client = server.connect(1);
@@ -508,8 +527,9 @@ fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut client = Client { stream };
-    let adoption =
-        Adoption { stream: listener.accept().unwrap().0, received: Vec::new(), context: 1 };
+    let stream = listener.accept().unwrap().0;
+    let (response, received) = (b"101".to_vec(), Vec::new());
+    let adoption = Adoption { stream, response, received, context: 1 };
     assert_eq!(handle.adopt(adoption), Err(NotRunning));
     client.expect_end();
 }

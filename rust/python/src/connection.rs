@@ -53,11 +53,14 @@ impl WebSocketConnection {
     }
 
     fn closed(&self) -> PyErr {
-        let (code, reason) = match self.core.end() {
-            Some(end) => (Some(end.code.as_u16()), end.reason.to_string()),
-            None => (None, String::new()),
-        };
-        ConnectionClosed::new_err((code, reason))
+        match self.core.end() {
+            Some(end) => {
+                let (code, reason) = (end.code.as_u16(), end.reason.to_string());
+                let message = format!("the connection is closed, with {code} {reason:?}");
+                ConnectionClosed::new_err((message, code, reason))
+            }
+            None => ConnectionClosed::new_err("the connection is closing"),
+        }
     }
 }
 

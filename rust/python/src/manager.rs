@@ -88,10 +88,10 @@ impl WebSocketManager {
         self.handle.finish();
     }
 
-    /// Take over a socket whose 101 has been sent.
+    /// Take over a socket whose handshake was accepted.
     ///
     /// The descriptor belongs to the manager from now on, also if this raises. `source` makes the
-    /// request; `received` is what came behind the handshake.
+    /// request; `response` is the 101 to send; `received` is what came behind the handshake.
     ///
     /// Raises `RuntimeError` if the manager does not run.
     fn adopt(
@@ -100,6 +100,7 @@ impl WebSocketManager {
         callbacks: Py<Callbacks>,
         source: Py<PyAny>,
         subprotocol: Option<Py<PyString>>,
+        response: Vec<u8>,
         received: Vec<u8>,
     ) -> PyResult<()> {
         if fd < 0 {
@@ -110,7 +111,7 @@ impl WebSocketManager {
         let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
         let context = Context { callbacks, source, subprotocol };
         self.handle
-            .adopt(Adoption { stream, received, context })
+            .adopt(Adoption { stream, response, received, context })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 

@@ -43,7 +43,7 @@ impl<C: Send> Manager<C> {
     }
 
     fn adopt(&mut self, adoption: Adoption<C>) {
-        let Adoption { stream, mut received, context } = adoption;
+        let Adoption { stream, response, mut received, context } = adoption;
         let entry = self.peers.vacant_entry();
         let slot = entry.key();
         let registered = stream.set_nonblocking(true).and_then(|()| {
@@ -59,7 +59,8 @@ impl<C: Send> Manager<C> {
                 return;
             }
         };
-        let peer = entry.insert(Peer::new(stream, slot));
+        let peer = entry.insert(Peer::new(stream, slot, response));
+        list(&mut self.dirty, &mut peer.listed_dirty, slot);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =

@@ -40,6 +40,6 @@ counters! {
     messages_sent,
     /// Bytes read from sockets, frame headers included.
     bytes_received,
-    /// Bytes written to sockets, frame headers included.
+    /// Bytes written to sockets, frame headers and the responses to handshakes included.
     bytes_sent,
 }

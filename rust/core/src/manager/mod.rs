@@ -72,7 +72,7 @@ impl<C> Handle<C> {
         Self { config, queue, counters: Arc::default() }
     }
 
-    /// Hands a socket over, upgraded and with its 101 sent. If no loop runs, it is closed.
+    /// Hands a socket over whose handshake was accepted. If no loop runs, it is closed.
     pub fn adopt(&self, adoption: Adoption<C>) -> Result<(), NotRunning> {
         self.queue.adopt(adoption)
     }

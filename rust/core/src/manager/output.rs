@@ -1,4 +1,4 @@
-//! What a connection has still to send: whole frames, laid end to end in chunks.
+//! What a connection has still to send: the 101 response, and then whole frames, end to end.
 //!
 //! Small frames are copied into a chunk of the connection's own, borrowed from a pool that all
 //! connections share, so that an idle connection owns no buffer. A large frame keeps the buffer it
@@ -50,6 +50,8 @@ impl BufferPool {
 
 #[derive(Debug)]
 enum Chunk {
+    /// The response to the handshake, which is no frame.
+    Response(Vec<u8>),
     Own(Vec<u8>),
     Shared(Arc<[u8]>),
 }
@@ -57,7 +59,7 @@ enum Chunk {
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Own(bytes) => bytes,
+            Self::Response(bytes) | Self::Own(bytes) => bytes,
             Self::Shared(bytes) => bytes,
         }
     }
@@ -83,6 +85,12 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// What begins with the response to a handshake.
+    pub(super) fn new(response: Vec<u8>) -> Self {
+        let unsent = response.len();
+        Self { chunks: VecDeque::from([Chunk::Response(response)]), sent: 0, unsent }
+    }
+
     /// Unsent bytes.
     pub(super) fn len(&self) -> usize {
         self.unsent
@@ -131,14 +139,20 @@ impl Output {
         self.chunks.truncate(1);
         self.unsent = 0;
         if let Some(first) = self.chunks.pop_front() {
-            let end = proto::frame_end(first.bytes(), self.sent);
+            let end = match &first {
+                Chunk::Response(response) => response.len(),
+                Chunk::Own(_) | Chunk::Shared(_) => proto::frame_end(first.bytes(), self.sent),
+            };
             self.unsent = end - self.sent;
             if self.unsent == 0 {
                 self.sent = 0;
             } else {
                 let rest = first.bytes()[self.sent..end].to_vec();
                 self.sent = 0;
-                self.chunks.push_back(Chunk::Own(rest));
+                self.chunks.push_back(match first {
+                    Chunk::Response(_) => Chunk::Response(rest),
+                    Chunk::Own(_) | Chunk::Shared(_) => Chunk::Own(rest),
+                });
             }
         }
         before - self.unsent
@@ -313,6 +327,22 @@ mod tests {
             let boundary = [0, 7, 5011, all.len()].into_iter().find(|&end| end >= sent).unwrap();
             assert_eq!(socket.taken, all[..boundary], "{sent} bytes were sent");
             assert_eq!(dropped, all.len() - boundary);
+        }
+    }
+
+    #[test]
+    fn the_response_to_the_handshake_survives_whole() {
+        for sent in 0..3 {
+            let mut pool = BufferPool::default();
+            let mut output = Output::new(b"101".to_vec());
+            output.append(&frame(b"small"), &mut pool);
+            let mut socket = Narrow { taken: Vec::new(), room: sent };
+            output.write_to(&mut socket, &mut pool).unwrap();
+            assert_eq!(output.drop_unsent_frames(), 7);
+            output.append(&frame(b"more"), &mut pool);
+            socket.room = 100;
+            output.write_to(&mut socket, &mut pool).unwrap();
+            assert_eq!(socket.taken, [b"101", &frame(b"more")[..]].concat());
         }
     }
 

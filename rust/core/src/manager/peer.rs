@@ -91,12 +91,13 @@ pub(super) struct Intake<'a, C> {
 }
 
 impl Peer {
-    pub(super) fn new(stream: TcpStream, slot: usize) -> Self {
+    /// A peer that is sent the 101 response first.
+    pub(super) fn new(stream: TcpStream, slot: usize, response: Vec<u8>) -> Self {
         Self {
             stream,
             link: Arc::new(Link::new(slot)),
             protocol: proto::Connection::new(),
-            output: Output::default(),
+            output: Output::new(response),
             stage: Stage::Talking,
             cause: None,
             close_answered: false,

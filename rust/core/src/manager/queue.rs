@@ -31,11 +31,14 @@ const KEPT_ARENA_SIZE: usize = 4 << 20;
 #[error("the WebSocket manager is not running")]
 pub struct NotRunning;
 
-/// A socket that was upgraded to the WebSocket protocol, on its way to the loop.
+/// A socket whose handshake was accepted, on its way to the loop.
 #[derive(Debug)]
 pub struct Adoption<C> {
     /// The socket, which the loop owns from now on.
     pub stream: std::net::TcpStream,
+    /// The 101 response. The loop sends it, and so whatever happens after the client has seen it
+    /// happens after the adoption: no broadcast is missed.
+    pub response: Vec<u8>,
     /// What the client sent behind its handshake.
     pub received: Vec<u8>,
     /// Goes to [`super::Event::Established`].

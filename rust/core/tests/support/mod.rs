@@ -150,9 +150,19 @@ impl Server {
 
     /// As `connect`, with bytes that came behind the handshake.
     pub(crate) fn connect_with(&self, number: u32, received: &[u8]) -> Client {
+        self.adopt(number, b"", received)
+    }
+
+    /// As `connect`, with a response to the handshake.
+    pub(crate) fn connect_answering(&self, number: u32, response: &[u8]) -> Client {
+        self.adopt(number, response, b"")
+    }
+
+    fn adopt(&self, number: u32, response: &[u8], received: &[u8]) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
-        let adoption = Adoption { stream, received: received.to_vec(), context: number };
+        let (response, received) = (response.to_vec(), received.to_vec());
+        let adoption = Adoption { stream, response, received, context: number };
         self.handle.adopt(adoption).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
