@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
-from handy_ws import HttpServer, ServerConfig, WebSocketConfig, WebSocketHandler
+from handy_ws import (
+    HttpServer,
+    ServerConfig,
+    WebSocketConfig,
+    WebSocketHandler,
+    WebSocketMessageHandler,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from handy_ws import HttpRequestHandler, WebSocketMessageHandler
+    from handy_ws import HttpRequestHandler
 
 
 class Serve(Protocol):
@@ -31,7 +37,9 @@ def serve() -> Iterator[Serve]:
         handler: WebSocketMessageHandler | HttpRequestHandler,
         websocket: WebSocketConfig = WebSocketConfig(),  # noqa: B008 - it is frozen
     ) -> HttpServer:
-        http_handler = handler if hasattr(handler, "handle") else WebSocketHandler(handler)
+        http_handler = (
+            WebSocketHandler(handler) if isinstance(handler, WebSocketMessageHandler) else handler
+        )
         server = HttpServer(http_handler, ServerConfig(port=0, websocket=websocket))
         server.start_in_thread()
         servers.append(server)

@@ -52,7 +52,7 @@ def frame(
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     flag = 0x80 if mask else 0
     length = len(payload)
-    if length < 126:  # noqa: PLR2004
+    if length < 126:
         head += bytes([flag | length])
     elif length < 1 << 16:
         head += struct.pack("!BH", flag | 126, length)
@@ -95,7 +95,7 @@ class RawWebSocket:
         client = cls(address, receive_buffer=receive_buffer)
         client.send(request_head())
         status, headers = client.read_response_head()
-        assert status == 101, headers  # noqa: PLR2004
+        assert status == 101, headers
         assert headers["sec-websocket-accept"] == ACCEPT
         return client
 
@@ -130,9 +130,9 @@ class RawWebSocket:
 
     def read_frame(self) -> Frame:
         first, length = self._read(2)
-        if length == 126:  # noqa: PLR2004
+        if length == 126:
             (length,) = struct.unpack("!H", self._read(2))
-        elif length == 127:  # noqa: PLR2004
+        elif length == 127:
             (length,) = struct.unpack("!Q", self._read(8))
         return Frame(first, self._read(length))
 

@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws._core import PanicException
 from handy_ws import (
     CloseCause,
     CloseCode,
@@ -20,6 +19,8 @@ from handy_ws import (
     WebSocketMessageHandler,
     WebSocketTextMessage,
 )
+from handy_ws._core import PanicException
+
 from tests.websocket.raw_websocket import (
     BINARY,
     CLOSE,
@@ -197,7 +198,7 @@ def test_an_exception_ends_its_connection_and_nothing_else(
 
     with RawWebSocket(server.address) as other:
         other.send(request_head("/spared"))
-        assert other.read_response_head()[0] == 101  # noqa: PLR2004
+        assert other.read_response_head()[0] == 101
         with (
             caplog.at_level(logging.ERROR, logger="handy_ws"),
             RawWebSocket.open(server.address) as client,
@@ -217,8 +218,8 @@ def test_an_exception_ends_its_connection_and_nothing_else(
         other.send_close()
         other.read_close()
     server.stop()
-    assert len(closed) == 2, "each closed once"  # noqa: PLR2004
-    assert len(set(closed)) == 2  # noqa: PLR2004
+    assert len(closed) == 2, "each closed once"
+    assert len(set(closed)) == 2
     assert len(errors) == 1
     assert isinstance(errors[0][1], ZeroDivisionError)
     (record,) = [record for record in caplog.records if record.exc_info]
@@ -307,7 +308,7 @@ def test_callbacks_that_are_not_overridden_cost_no_objects(serve: Serve) -> None
         client.send_close()
         assert client.read_close()[0] == CloseCode.NORMAL
     assert handler.messages == ["to us"]
-    assert server.websocket_manager.stats().messages_received == 101  # noqa: PLR2004
+    assert server.websocket_manager.stats().messages_received == 101
 
 
 def test_a_handler_must_be_a_message_handler() -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from handy_ws import HttpResponse, PathHandler, WebSocketHandler, WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy, parse_origin
+
 from tests.websocket.raw_websocket import KEY, PING, RawWebSocket, frame, request_head
 from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
-    from tests.websocket.conftest import Serve
     from handy_ws import HttpRequest, HttpRequestContext, HttpServer
+
+    from tests.websocket.conftest import Serve
 
 SWITCHING, BAD_REQUEST, FORBIDDEN, NOT_ALLOWED, UPGRADE_REQUIRED = 101, 400, 403, 405, 426
 
@@ -29,7 +31,7 @@ def ask(server: HttpServer, request: bytes) -> tuple[int, dict[str, str], str]:
             client.send(frame(PING, b"alive"))
             assert client.read_frame().payload == b"alive"
             return status, headers, ""
-        body = client._read(int(headers["content-length"]))  # noqa: SLF001
+        body = client._read(int(headers["content-length"]))
         return status, headers, body.decode()
 
 
@@ -272,7 +274,7 @@ def test_an_exception_in_authorize_is_a_500_and_no_connection(serve: Serve) -> N
 
     recorder = Recorder()
     server = serve(WebSocketHandler(recorder, authorize=authorize))
-    assert ask(server, request_head())[0] == 500  # noqa: PLR2004
+    assert ask(server, request_head())[0] == 500
     assert recorder.events.empty()
 
 
@@ -288,8 +290,18 @@ def test_long_lists_are_read_in_linear_time(serve: Serve, name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["Host", "Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Origin"]
-    + ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Cookie", "X-Other"],
+    [
+        "Host",
+        "Upgrade",
+        "Connection",
+        "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version",
+        "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions",
+        "Origin",
+        "Cookie",
+        "X-Other",
+    ],
 )
 def test_any_byte_in_any_header_is_answered(serve: Serve, name: str) -> None:
     # Granian's CVE-2026-42544: one byte that is not ASCII ended the process.

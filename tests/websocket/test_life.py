@@ -10,9 +10,6 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.websocket.raw_websocket import RawWebSocket, frame
-from tests.websocket.recorder import PATIENCE, Echo, Recorder
-
 from handy_ws import (
     CloseCause,
     HttpServer,
@@ -20,6 +17,9 @@ from handy_ws import (
     WebSocketHandler,
     WebSocketTextMessage,
 )
+
+from tests.websocket.raw_websocket import RawWebSocket, frame
+from tests.websocket.recorder import PATIENCE, Echo, Recorder
 
 if TYPE_CHECKING:
     from tests.websocket.conftest import Serve
@@ -105,7 +105,7 @@ def test_objects_can_be_dropped_in_any_order(order: str) -> None:
     while not handler.events.empty():
         handler.events.get()
     del server, handler, connection
-    del objects[order.split(" ")[0]]
+    del objects[order.split(" ", maxsplit=1)[0]]
     gc.collect()
     objects.clear()
     gc.collect()
@@ -164,7 +164,11 @@ threading.Thread(target=answer, daemon=True).start()
 def test_the_interpreter_ends_while_the_server_runs(ending: str, status: int) -> None:
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM + ending],
-        capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=".",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        cwd=".",
     )
     assert (program.returncode, program.stderr) == (status, "")
     assert program.stdout == "closed SERVER_STOP\n"
@@ -173,7 +177,10 @@ def test_the_interpreter_ends_while_the_server_runs(ending: str, status: int) ->
 def test_an_exception_in_the_main_thread_is_all_that_is_seen() -> None:
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM + "raise LookupError('deliberate')"],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert program.returncode == 1
     assert program.stderr.startswith("Traceback")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import itertools
-import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,17 @@ from handy_ws import (
     WebSocketMessageHandler,
     WebSocketTextMessage,
 )
-from tests.websocket.raw_websocket import ACCEPT, BINARY, CLOSE, PING, TEXT, Frame, RawWebSocket, frame
+
+from tests.websocket.raw_websocket import (
+    ACCEPT,
+    BINARY,
+    CLOSE,
+    PING,
+    TEXT,
+    Frame,
+    RawWebSocket,
+    frame,
+)
 from tests.websocket.recorder import PATIENCE, Echo, Recorder
 
 if TYPE_CHECKING:
@@ -51,7 +62,7 @@ def test_a_broadcast_is_text_or_binary_and_reaches_everyone_but_the_excluded(ser
     manager.broadcast("y" * 200_000)
     for number, client in enumerate(clients):
         assert client.read_frame() == Frame(0x80 | TEXT, b"text")
-        if number != 3:  # noqa: PLR2004
+        if number != 3:
             assert client.read_frame() == Frame(0x80 | BINARY, b"bytes")
         assert client.read_frame() == Frame(0x80 | BINARY, b"array")
         assert client.read_frame() == Frame(0x80 | BINARY, b"view")
@@ -65,7 +76,7 @@ def test_a_broadcast_of_something_else_is_refused(serve: Serve, wrong: Any) -> N
     with pytest.raises(TypeError):
         server.websocket_manager.broadcast(wrong)
     with pytest.raises(TypeError):
-        server.websocket_manager.broadcast("x", exclude=wrong or 5)
+        server.websocket_manager.broadcast("x", exclude=wrong or 5)  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):
         server.websocket_manager.broadcast("\ud800")
 
@@ -93,11 +104,11 @@ def test_connections_are_a_snapshot(serve: Serve) -> None:
     ours = {recorder.next("established"), recorder.next("established")}
     snapshot = manager.connections
     assert set(snapshot) == ours
-    assert len(manager) == 2  # noqa: PLR2004
+    assert len(manager) == 2
     first.reset()
     gone = recorder.next("closed")
     assert manager.connections == [*(ours - {gone})]
-    assert len(snapshot) == 2  # noqa: PLR2004
+    assert len(snapshot) == 2
     second.reset()
     recorder.next("closed")
     assert len(manager) == 0
@@ -123,8 +134,8 @@ def test_stats_are_exact(serve: Serve) -> None:
     stats = manager.stats()
     assert stats.connections == 0
     assert stats.connections_total == 1
-    assert stats.messages_received == 8  # noqa: PLR2004
-    assert stats.messages_sent == 2  # noqa: PLR2004
+    assert stats.messages_received == 8
+    assert stats.messages_sent == 2
     assert stats.bytes_received == 7 * 11 + 7 + 9 + 8
     response = len(_RESPONSE)
     assert stats.bytes_sent == response + 5 + 5 + 6 + 4
@@ -274,10 +285,10 @@ def messages(client: RawWebSocket) -> Any:
         assert data
         buffer += data
         start = 0
-        while len(buffer) - start >= 2:  # noqa: PLR2004
+        while len(buffer) - start >= 2:
             assert buffer[start] == 0x80 | TEXT
             length, body = buffer[start + 1], start + 2
-            if length == 126:  # noqa: PLR2004
+            if length == 126:
                 length, body = int.from_bytes(buffer[start + 2 : start + 4], "big"), start + 4
             if len(buffer) < body + length or body > len(buffer):
                 break
@@ -286,10 +297,32 @@ def messages(client: RawWebSocket) -> Any:
         buffer = buffer[start:]
 
 
+SENDERS, SENT = 4, 25_000
+ASKERS, QUESTIONS = 4, 2_000
+
+
+def read_by_source(client: RawWebSocket, count: int) -> dict[str, list[int]]:
+    """Read messages such as ``reply 3 17``: the numbers that each source has sent, in order."""
+    seen: dict[str, list[int]] = collections.defaultdict(list)
+    for text in itertools.islice(messages(client), count):
+        source, number = text.rsplit(" ", 1)
+        seen[source].append(int(number))
+    return seen
+
+
+def send_to_all_in_turn(sender: int, connections: list[WebSocketConnection]) -> None:
+    for number in range(SENT):
+        connections[number % len(connections)].send_text(f"thread {sender} {number}")
+
+
+def ask(asker: int, client: RawWebSocket) -> None:
+    for number in range(QUESTIONS):
+        client.send_text(f"{asker} {number}")
+
+
 @pytest.mark.timeout(180)
 def test_four_threads_send_while_callbacks_reply_and_broadcast(serve: Serve) -> None:
     """100,000 messages: nothing is lost, and each thread's order is kept."""
-    count, threads_count, clients_count = 25_000, 4, 4
 
     class Busy(Recorder):
         manager: WebSocketManager
@@ -301,46 +334,25 @@ def test_four_threads_send_while_callbacks_reply_and_broadcast(serve: Serve) -> 
     handler = Busy()
     server = serve(handler, ROOMY)
     handler.manager = server.websocket_manager
-    clients = [RawWebSocket.open(server.address) for _ in range(clients_count)]
-    connections = [handler.next("established") for _ in clients]
-    questions = 2_000
-
-    def send(thread: int) -> None:
-        for number in range(count):
-            connections[number % clients_count].send_text(f"thread{thread} {number}")
-
-    def ask(asker: int, client: RawWebSocket) -> None:
-        for number in range(questions):
-            client.send_text(f"{asker} {number}")
-
-    received: dict[int, dict[str, list[int]]] = {}
-    expected = count * threads_count // clients_count + questions + questions * clients_count
-
-    def read(reader: int, client: RawWebSocket) -> None:
-        seen: dict[str, list[int]] = collections.defaultdict(list)
-        for text in itertools.islice(messages(client), expected):
-            source, number = text.rsplit(" ", 1)
-            seen[source].append(int(number))
-        received[reader] = seen
-
-    jobs = [threading.Thread(target=send, args=(each,)) for each in range(threads_count)]
-    jobs += [threading.Thread(target=job, args=pair) for job in (ask, read)
-             for pair in enumerate(clients)]
+    clients, connections = [], []
+    for _ in range(ASKERS):
+        clients.append(RawWebSocket.open(server.address))
+        connections.append(handler.next("established"))
+    expected = SENT * SENDERS // ASKERS + QUESTIONS + QUESTIONS * ASKERS
+    with ThreadPoolExecutor(SENDERS + 2 * ASKERS) as pool:
+        jobs = [pool.submit(send_to_all_in_turn, sender, connections) for sender in range(SENDERS)]
+        jobs += [pool.submit(ask, *pair) for pair in enumerate(clients)]
+        readers = [pool.submit(read_by_source, client, expected) for client in clients]
     for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join()
-    assert len(received) == clients_count
-    # Which connection belongs to which client is found out by its replies.
-    for seen in received.values():
-        (asker,) = {int(source.split(" ")[1]) for source in seen if source.startswith("reply")}
-        assert seen[f"reply {asker}"] == list(range(questions))
-        for other in range(clients_count):
-            assert seen[f"broadcast {other}"] == list(range(questions))
-        for thread in range(threads_count):
-            numbers = seen[f"thread{thread}"]
-            assert numbers == list(range(numbers[0], count, clients_count))
-            assert len(numbers) == count // clients_count
+        job.result()
+    for number, reader in enumerate(readers):
+        seen = reader.result()
+        assert seen.pop(f"reply {number}") == list(range(QUESTIONS))
+        for asker in range(ASKERS):
+            assert seen.pop(f"broadcast {asker}") == list(range(QUESTIONS))
+        for sender in range(SENDERS):
+            assert seen.pop(f"thread {sender}") == list(range(number, SENT, ASKERS))
+        assert not seen
     for client in clients:
         client.reset()
 
@@ -351,7 +363,7 @@ def test_a_thousand_connects_and_resets_from_sixteen_threads(serve: Serve) -> No
     with RawWebSocket.open(server.address):
         recorder.next("established")
     recorder.next("closed")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     made: list[int] = []
 
     def churn(thread: int) -> None:
@@ -361,7 +373,7 @@ def test_a_thousand_connects_and_resets_from_sixteen_threads(serve: Serve) -> No
             if (thread + number) % 3:
                 client = _upgraded(client)
                 made.append(number)
-            if (thread + number) % 3 == 2:  # noqa: PLR2004
+            if (thread + number) % 3 == 2:
                 client.send(frame(TEXT, b"half a frame")[:7])
             client.reset()
 
@@ -383,7 +395,11 @@ def test_a_thousand_connects_and_resets_from_sixteen_threads(serve: Serve) -> No
     recorder.wait_for("closed")
     assert len(server.websocket_manager) == 0
     server.stop()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_descriptors() <= before
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def _upgraded(client: RawWebSocket) -> RawWebSocket:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from handy_ws import CloseCode, WebSocketConfig, WebSocketMessageHandler
+
 from tests.websocket.raw_websocket import (
     BINARY,
     CLOSE,
@@ -53,7 +54,7 @@ def test_a_frame_arrives_byte_by_byte(serve: Serve) -> None:
     with RawWebSocket(server.address) as client:
         for byte in request_head() + frame(TEXT, "grüße".encode()):
             client.send(bytes([byte]))
-        assert client.read_response_head()[0] == 101  # noqa: PLR2004
+        assert client.read_response_head()[0] == 101
         assert client.read_text() == "grüße"
 
 
@@ -86,24 +87,22 @@ def test_a_handshake_in_two_segments_and_data_sent_with_it(serve: Serve) -> None
             client.send(head[:split])
             client.send(head[split:] + frame(TEXT, b"with it") + frame(TEXT, b"split")[:4])
             client.send(frame(TEXT, b"split")[4:])
-            assert client.read_response_head()[0] == 101  # noqa: PLR2004
+            assert client.read_response_head()[0] == 101
             assert client.read_text() == "with it"
             assert client.read_text() == "split"
 
 
 def test_64_mib_pass_when_the_limit_is_raised(serve: Serve) -> None:
     size = 64 * MIB
-    server = serve(
-        Echo(), WebSocketConfig(max_message_size=size, send_queue_limit=2 * size)
-    )
+    server = serve(Echo(), WebSocketConfig(max_message_size=size, send_queue_limit=2 * size))
     payload = random.Random(64).randbytes(size)  # noqa: S311
     with RawWebSocket.open(server.address) as client:
         sender = threading.Thread(target=client.send, args=(frame(BINARY, payload),))
         sender.start()
         received = bytearray()
-        head = client._read(10)  # noqa: SLF001 - read_frame() would copy it for each read
+        head = client._read(10)
         assert head == struct.pack("!BBQ", 0x80 | BINARY, 127, size)
-        received += client._unread  # noqa: SLF001
+        received += client._unread
         while len(received) < size:
             received += client.socket.recv(MIB)
         sender.join()
@@ -186,7 +185,7 @@ def test_a_message_byte_by_byte_costs_its_size_at_most_twice(serve: Serve) -> No
     gc.collect()
     before = resident()
     for client in clients:
-        client.send(payload[: -20_000])
+        client.send(payload[:-20_000])
         for byte in payload[-20_000:]:
             client.send(bytes([byte]))
     clients[0].send(b"")
@@ -212,7 +211,7 @@ def test_a_million_empty_fragments_are_bounded(serve: Serve) -> None:
         except OSError:  # the server has closed before we were done
             pass
         else:
-            assert sent == 1_000_000  # noqa: PLR2004
+            assert sent == 1_000_000
         assert client.read_close() == (
             CloseCode.POLICY_VIOLATION,
             "message has more than 131072 fragments",
@@ -232,7 +231,7 @@ def test_a_hundred_thousand_messages_and_pongs_leave_nothing_behind(serve: Serve
         assert threading.active_count() == threads
         assert resident() - memory < 4 * MIB
     server.stop()
-    assert server.websocket_manager.stats().messages_received == 100_000  # noqa: PLR2004
+    assert server.websocket_manager.stats().messages_received == 100_000
 
 
 def round_trip(client: RawWebSocket) -> None:

@@ -1,1 +1,1 @@
-"""The WebSocket side: the upgrade, the message handler, and what the core says in Python's words."""
+"""The WebSocket side: the upgrade, the message handler, and the words of the core in Python."""

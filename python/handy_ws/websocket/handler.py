@@ -3,8 +3,8 @@
 `WebSocketHandler` bridges the two, as in handy-httpd. It is an ordinary HTTP request handler that
 runs on an HTTP worker: it checks the opening handshake and gives the socket to the server's
 manager, which answers 101 and owns it from then on. So whatever happens after a client has seen
-the 101 happens after its connection is known: it misses no broadcast. What is not a valid handshake gets a status and a
-readable reason:
+the 101 happens after its connection is known: it misses no broadcast. What is not a valid
+handshake gets a status and a readable reason:
 
 * 405 for another method than GET, with ``Allow``;
 * 426 for a request that asks for no upgrade or for another version, with what is expected;
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
-    from handy_ws._core import WebSocketManager
     from handy_ws.http.context import HttpRequestContext
-    from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.head import RequestHead
     from handy_ws.http.request import HttpRequest
 
 __all__ = ["WebSocketHandler"]
@@ -113,22 +111,14 @@ class WebSocketHandler(HttpRequestHandler):
         ]
         if subprotocol is not None:
             headers.append(("Sec-WebSocket-Protocol", subprotocol))
-        take_over = functools.partial(
-            self._take_over, context.server.websocket_manager, context.source, subprotocol
-        )
+        manager, source = context.server.websocket_manager, context.source
+
+        def take_over(sock: socket.socket, response: bytes, received: bytes) -> None:
+            fd = sock.detach()  # exactly one owner closes it
+            manager.adopt(fd, self._callbacks, source, subprotocol, response, received)
+
         context.upgrade(headers, take_over)
         return None
-
-    def _take_over(
-        self,
-        manager: WebSocketManager,
-        source: RequestSource,
-        subprotocol: str | None,
-        sock: socket.socket,
-        response: bytes,
-        received: bytes,
-    ) -> None:
-        manager.adopt(sock.detach(), self._callbacks, source, subprotocol, response, received)
 
     def _check_origin(self, head: RequestHead) -> None:
         origins = head.get_all("origin")
