@@ -66,7 +66,7 @@ class Worker(threading.Thread):
         super().__init__(name=f"handy-ws-http-{number}", daemon=True)
         self.done = 0
         self._server = server
-        self._handle = handle
+        self._call_handler = handle
         self._acceptor = acceptor
         self._answers = answers
         self._work: SimpleQueue[Connection | None] = acceptor.work
@@ -148,7 +148,7 @@ class Worker(threading.Thread):
         if context.head.target == "*":
             return HttpResponse(status=204)
         try:
-            response = self._handle(context)
+            response = self._call_handler(context)
             if response is None:
                 return context.chosen_upgrade or context.response
             if isinstance(response, HttpResponse):
