@@ -1,0 +1,105 @@
+# All that a person or CI runs; `make help` lists it.
+#
+# Python things live in .venv, where stamp files remember what is done: nothing is done twice.
+# There is one wheel, a release build, for the demo, the tests and the docs: what is tested is what
+# would be shipped.
+
+# Another interpreter: make PYTHON=python3.13 ...
+FIND_PYTHON := for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo $$python && break; done
+PYTHON ?= $(shell $(FIND_PYTHON))
+PORT ?= 8080
+REPEAT ?= 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/done
+AUTOBAHN := .cache/autobahn
+
+# Folders too: removing a file changes nothing else.
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
+    $(shell find rust python -name __pycache__ -prune -o ! -name '*.so' -print)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:       # cargo is parallel by itself, and pytest's summary comes last
+MAKEFLAGS += --no-builtin-rules
+
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+.PHONY: help demo test check autobahn docs clean
+help:  ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080)
+	@exec $(BIN)/python examples/chat/server.py --port $(PORT)
+
+test: $(DONE)/wheel $(DONE)/test-tools chromium  ## Run all tests: Rust, Python, browser
+	cargo test --locked --quiet
+	$(BIN)/python -m pytest
+
+check: lint-rust lint-python docs autobahn test  ## Run everything that CI runs
+
+autobahn: $(DONE)/wheel  ## Run the conformance suite (REPEAT=1); report in reports/autobahn
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/conformance/install $(AUTOBAHN)
+	$(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstest \
+	    --report reports/autobahn --repeat $(REPEAT)
+
+docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html
+	@echo "The documentation: docs/_build/html/index.html"
+
+clean:  ## Remove everything that was made here
+	rm -rf $(VENV) .cache dist docs/_build reports target
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: lint-rust lint-python chromium
+lint-rust: $(DONE)/venv
+	cargo fmt --all --check
+	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --package handy-ws-core
+
+lint-python: $(DONE)/wheel $(DONE)/dev-tools $(DONE)/docs-tools
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest handy_ws._core
+
+# The tests look for these names too.
+chromium:
+	@for name in $${CHROMIUM:-chromium} chromium-browser google-chrome google-chrome-stable; do \
+	    ! command -v "$$name" >/dev/null || exit 0; done; \
+	.ci/apt-install "The browser tests need Chromium" chromium fonts-liberation
+
+$(DONE)/venv:
+	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "handy_ws needs Python 3.11 or newer: make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make environments: sudo apt-get install python3-venv" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 'maturin>=1.16,<2'
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/wheel: $(DONE)/venv $(SOURCES)
+	rm -rf dist
+	$(BIN)/maturin build --quiet --release --interpreter $(BIN)/python --out dist
+	$(BIN)/python -m pip uninstall -qq --yes handy-ws
+	$(BIN)/python -m pip install --quiet dist/*.whl
+	@touch $@
+
+$(DONE)/test-tools: $(DONE)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(DONE)/dev-tools: $(DONE)/venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(DONE)/docs-tools: $(DONE)/wheel pyproject.toml
+	for wheel in dist/*.whl; do $(BIN)/python -m pip install --quiet "$$wheel[docs]"; done
+	@touch $@
