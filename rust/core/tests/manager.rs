@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{
-    Adoption, CloseCause, Closed, Config, Handle, Manager, NotRunning, Sent,
+    Adoption, Batch, CloseCause, Closed, Config, Handle, Handler, Manager, NotRunning, Sent,
 };
 use handy_ws_core::proto::{CloseCode, CloseFrame, Limits, Opcode};
 
@@ -366,6 +366,28 @@ fn an_end_without_close_frame_is_a_network_error() {
     assert_eq!(server.closed(2), end(CloseCode::ABNORMAL, "", CloseCause::NetworkError));
 }
 
+#[test]
+fn a_half_closed_client_gets_its_replies() {
+    let server = Server::echo(roomy());
+    let mut client = server.connect(1);
+    let payload = vec![1; 16 << 20];
+    client.send(Opcode::Binary, &payload);
+    client.send(Opcode::Close, &1000_u16.to_be_bytes());
+    client.shutdown();
+    assert_eq!(client.read_frame().1.len(), payload.len());
+    client.expect_close(1000);
+    client.expect_end();
+    assert_eq!(server.closed(1).cause, CloseCause::Peer);
+}
+
+#[test]
+fn a_close_timeout_without_end_is_possible() {
+    let server = Server::new(Config { close_timeout: Duration::MAX, ..Config::default() });
+    let mut client = server.connect(1);
+    client.send(Opcode::Close, &1000_u16.to_be_bytes());
+    client.expect_close(1000);
+}
+
 // Slow consumers.
 
 #[test]
@@ -451,6 +473,48 @@ fn a_peer_that_pings_and_does_not_read_is_closed() {
     assert_eq!(ended.cause, CloseCause::SlowConsumer);
 }
 
+#[test]
+fn pings_of_a_peer_that_reads_are_no_backlog() {
+    let limit = 16 << 20;
+    let server = Server::new(Config { send_queue_limit: limit, ..Config::default() });
+    let (mut client, connection) = server.established(1);
+    // So much waits that the output is never empty while the client reads on.
+    while connection.buffered_bytes() < 6 << 20 {
+        connection.send_binary(&[1; 10_000]).unwrap();
+    }
+    let pings = masked(Opcode::Ping, &[7; 125]).repeat(8000);
+    let mut sent = 0;
+    for _ in 0..20 {
+        client.write(&pings);
+        sent += pings.len() as u64;
+        wait_until(|| server.handle.counters().bytes_received >= sent);
+        assert!(connection.is_open(), "at most {} bytes wait", connection.buffered_bytes());
+        let mut read = vec![0; 8000 * 127];
+        std::io::Read::read_exact(&mut client.stream, &mut read).unwrap();
+    }
+}
+
+#[test]
+fn a_burst_of_small_broadcasts_respects_the_limit() {
+    let limit = 10_000;
+    let config = Config { send_queue_limit: limit, ..Config::default() };
+    let server = Server::reacting(config, |seen, _, handle| {
+        if let Seen::Text(..) = seen {
+            for _ in 0..300_000 {
+                handle.broadcast_text("forty bytes that are sent again and again", None);
+            }
+        }
+    });
+    let (mut client, _) = server.established(1);
+    let (_stalled, stalled) = server.established(2);
+    client.send(Opcode::Text, b"go");
+    let mut highest = 0;
+    while stalled.is_open() {
+        highest = highest.max(stalled.buffered_bytes());
+    }
+    assert!(highest <= limit, "{highest} bytes waited");
+}
+
 // Life and death.
 
 #[test]
@@ -505,6 +569,61 @@ fn a_socket_that_comes_while_the_manager_shuts_down_is_closed_with_1001() {
     assert_eq!(server.closed(1).cause, CloseCause::ServerStop);
     assert!(server.handle.is_running(), "until it is told that no more will come");
     server.stop(PATIENCE);
+}
+
+#[test]
+fn what_was_accepted_before_the_end_of_a_callback_goes_out_before_the_stop() {
+    let server = Server::reacting(Config::default(), |seen, connection, handle| {
+        if let Seen::Text(..) = seen {
+            handle.shut_down(PATIENCE);
+            assert_eq!(connection.send_text("accepted"), Ok(Sent::Queued));
+        }
+    });
+    let (mut client, _) = server.established(1);
+    client.send(Opcode::Text, b"go");
+    client.expect_text("accepted");
+    client.expect_close(1001);
+}
+
+#[test]
+fn a_shutdown_without_end_is_possible() {
+    let server = Server::new(Config::default());
+    server.handle.shut_down(Duration::MAX);
+    server.connect(1).expect_close(1001);
+}
+
+#[test]
+fn a_peer_that_lingers_is_not_counted_after_a_stop() {
+    let server = Server::new(Config::default());
+    let mut client = server.connect(1);
+    client.send(Opcode::Close, &1000_u16.to_be_bytes());
+    client.expect_close(1000);
+    client.expect_end();
+    server.closed(1);
+    let handle = server.handle.clone();
+    server.stop(PATIENCE);
+    assert_eq!(handle.counters().connections, 0);
+}
+
+#[test]
+fn a_loop_that_is_over_leaves_the_next_one_alone() {
+    struct Ignore;
+    impl Handler for Ignore {
+        type Context = u32;
+        fn dispatch(&mut self, batch: &mut Batch<u32>) {
+            batch.drain();
+        }
+    }
+    let handle = Handle::new(Config::default());
+    let mut first = Manager::new(&handle).unwrap();
+    handle.shut_down(Duration::ZERO);
+    handle.finish();
+    while first.turn(&mut Ignore).unwrap() {}
+    let second = Manager::new(&handle).unwrap();
+    drop(first);
+    assert!(handle.is_running());
+    drop(second);
+    assert!(!handle.is_running());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What other threads have asked of the loop, taken all at once.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::{Interest, Token};
 
@@ -11,7 +11,7 @@ use super::connection::{CloseCause, Connection};
 use super::handler::Event;
 use super::peer::Peer;
 use super::queue::{Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame};
-use super::turn::{Manager, find, list};
+use super::turn::{Manager, after, find, list};
 
 impl<C: Send> Manager<C> {
     /// Takes all commands, in order. For peers that are owed a CLOSE the door shuts here: what was
@@ -22,8 +22,9 @@ impl<C: Send> Manager<C> {
             let peer = self.peers.get(target.slot)?;
             (peer.link.id == target.id).then_some(&*peer.link)
         });
-        self.queue.take(&mut commands, closing);
-        let Commands { list, arena } = &mut commands;
+        let all = self.peers.iter().map(|(_, peer)| &*peer.link);
+        self.queue.take(&mut commands, closing, all);
+        let Commands { list, arena, shuts_down } = &mut commands;
         for command in list.drain(..) {
             match command {
                 Command::Adopt(adoption) => self.adopt(*adoption),
@@ -34,9 +35,11 @@ impl<C: Send> Manager<C> {
                     self.broadcast(except, frames, arena, messages);
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
-                Command::ShutDown { timeout } => self.shut_down(timeout),
                 Command::Finish => self.finishing = true,
             }
+        }
+        if let Some(timeout) = shuts_down.take() {
+            self.shut_down(timeout);
         }
         commands.clear();
         self.spare = commands;
@@ -131,7 +134,7 @@ impl<C: Send> Manager<C> {
     }
 
     fn shut_down(&mut self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
+        let deadline = after(timeout);
         self.stop_deadline = Some(self.stop_deadline.map_or(deadline, |set| set.min(deadline)));
         let open = self.peers.iter().map(|(slot, peer)| Target { slot, id: peer.link.id });
         for target in open.collect::<Vec<_>>() {

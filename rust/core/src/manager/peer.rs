@@ -66,8 +66,10 @@ pub(super) struct Peer {
     pub(super) stage: Stage,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
-    /// The peer's CLOSE came behind ours.
+    /// The peer's CLOSE came behind ours, or its FIN behind a CLOSE.
     close_answered: bool,
+    /// The peer's FIN has been read: nothing more will come.
+    fin: bool,
     /// The socket took less than it was offered and has not said since that it is writable.
     pub(super) blocked: bool,
     /// An event said that the peer's FIN is there: a short read is not the end of the data.
@@ -101,6 +103,7 @@ impl Peer {
             stage: Stage::Talking,
             cause: None,
             close_answered: false,
+            fin: false,
             blocked: false,
             read_closed: false,
             listed_ready: false,
@@ -125,7 +128,10 @@ impl Peer {
             }
         };
         match result {
-            Ok(0) => Taken::default(),
+            Ok(0) => {
+                self.fin = true;
+                Taken::default()
+            }
             Ok(count) => {
                 intake.counters.bytes_received += count as u64;
                 let arrived = &mut arena[room.start..room.start + count];
@@ -202,6 +208,15 @@ impl Peer {
             intake.events.push(event);
             start = end;
         }
+    }
+
+    /// Notes that the socket has ended. True if that was a FIN behind a CLOSE: such a peer may
+    /// still read, and is owed what we have not sent yet.
+    pub(super) fn hang_up(&mut self) -> bool {
+        let had_its_say = self.protocol.needs_answer() || self.protocol.is_closed();
+        let is_owed = self.fin && had_its_say && self.stage == Stage::Talking;
+        self.close_answered |= is_owed; // then there is nothing to linger for
+        is_owed
     }
 
     /// Whether a message may still go out: until our CLOSE frame does.

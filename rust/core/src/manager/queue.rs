@@ -23,8 +23,9 @@ use super::connection::{CloseCause, Closed, Link, Sent};
 /// a buffer of their own before the lock is taken.
 const ARENA_FRAME_SIZE: usize = 64 * 1024;
 
-/// An arena that has grown beyond this is not kept.
+/// An arena that has grown beyond this is not kept, nor is a longer list of commands.
 const KEPT_ARENA_SIZE: usize = 4 << 20;
+const KEPT_COMMANDS: usize = 4096;
 
 /// The manager's loop does not run: it has not been started, or it has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +74,6 @@ pub(super) enum Command<C> {
     Adopt(Box<Adoption<C>>),
     Send { audience: Audience, frames: Frames, messages: u64 },
     Close { target: Target, frame: CloseFrame, cause: CloseCause },
-    ShutDown { timeout: Duration },
     Finish,
 }
 
@@ -82,31 +82,39 @@ pub(super) enum Command<C> {
 pub(super) struct Commands<C> {
     pub(super) list: Vec<Command<C>>,
     pub(super) arena: Vec<u8>,
+    /// Everything is to be closed, behind what the other commands say.
+    pub(super) shuts_down: Option<Duration>,
 }
 
 impl<C> Default for Commands<C> {
     fn default() -> Self {
-        Self { list: Vec::new(), arena: Vec::new() }
+        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None }
     }
 }
 
 impl<C> Commands<C> {
+    fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.shuts_down.is_none()
+    }
+
     /// Empties it for the next swap. Memory is kept, unless it was a rare burst that needed it.
     pub(super) fn clear(&mut self) {
         self.list.clear();
+        self.list.shrink_to(KEPT_COMMANDS);
         self.arena.clear();
         self.arena.shrink_to(KEPT_ARENA_SIZE);
     }
 
     /// Encodes a small frame into the arena, as part of the last command if that is for the same
     /// audience and its frames end where the arena does.
-    fn push_small(&mut self, audience: Audience, opcode: Opcode, payload: &[u8]) {
+    fn push_small(&mut self, audience: Audience, opcode: Opcode, payload: &[u8], run_limit: usize) {
         let start = self.arena.len();
         proto::encode_frame(&mut self.arena, opcode, payload);
         if let Some(Command::Send { audience: last, frames: Frames::Arena(range), messages }) =
             self.list.last_mut()
             && *last == audience
             && range.end == start
+            && self.arena.len() - range.start <= run_limit
         {
             range.end = self.arena.len();
             *messages += 1;
@@ -131,12 +139,15 @@ struct State<C> {
 pub(super) struct Queue<C> {
     state: Mutex<State<C>>,
     send_limit: usize,
+    /// How many bytes of frames may be one command: a run is sent whole or not at all, and so it
+    /// must not be longer than what may wait.
+    run_limit: usize,
 }
 
 impl<C> Queue<C> {
     pub(super) fn new(send_limit: usize) -> Self {
         let state = State { commands: Commands::default(), asleep: false, waker: None };
-        Self { state: Mutex::new(state), send_limit }
+        Self { state: Mutex::new(state), send_limit, run_limit: send_limit.min(ARENA_FRAME_SIZE) }
     }
 
     // What any thread calls.
@@ -157,7 +168,7 @@ impl<C> Queue<C> {
         }
         link.buffered.fetch_add(size, Ordering::Relaxed);
         let audience = Audience::One(Target { slot: link.slot, id: link.id });
-        push_frame(&mut state.commands, audience, opcode, payload, own);
+        self.push_frame(&mut state.commands, audience, opcode, payload, own);
         wake(state);
         let half_full = waiting + size > self.send_limit / 2;
         Ok(if half_full { Sent::Backpressure } else { Sent::Queued })
@@ -169,7 +180,7 @@ impl<C> Queue<C> {
         let own = own_frame(opcode, payload);
         let mut state = self.lock();
         if state.waker.is_some() {
-            push_frame(&mut state.commands, Audience::All { except }, opcode, payload, own);
+            self.push_frame(&mut state.commands, Audience::All { except }, opcode, payload, own);
             wake(state);
         }
     }
@@ -190,9 +201,31 @@ impl<C> Queue<C> {
         Ok(())
     }
 
+    fn push_frame(
+        &self,
+        commands: &mut Commands<C>,
+        audience: Audience,
+        opcode: Opcode,
+        payload: &[u8],
+        own: Option<Vec<u8>>,
+    ) {
+        match own {
+            None => commands.push_small(audience, opcode, payload, self.run_limit),
+            Some(frame) => {
+                let frames = Frames::Own(frame);
+                commands.list.push(Command::Send { audience, frames, messages: 1 });
+            }
+        }
+    }
+
     /// Starts to close everything.
     pub(super) fn shut_down(&self, timeout: Duration) {
-        self.push_if_running(Command::ShutDown { timeout });
+        let mut state = self.lock();
+        if state.waker.is_some() {
+            let set = &mut state.commands.shuts_down;
+            *set = Some(set.map_or(timeout, |set| set.min(timeout)));
+            wake(state);
+        }
     }
 
     /// Says that no adoption will come any more.
@@ -214,19 +247,19 @@ impl<C> Queue<C> {
     // What the loop calls.
 
     /// Says that a loop runs now. False if another one does already.
-    pub(super) fn open(&self, waker: Waker) -> bool {
+    pub(super) fn open(&self, waker: &Arc<Waker>) -> bool {
         let mut state = self.lock();
         if state.waker.is_some() {
             return false;
         }
-        state.waker = Some(Arc::new(waker));
+        state.waker = Some(Arc::clone(waker));
         true
     }
 
     /// Says that the loop is over, unless commands are left that it should still take.
     pub(super) fn close_if_empty(&self) -> bool {
         let mut state = self.lock();
-        let empty = state.commands.list.is_empty();
+        let empty = state.commands.is_empty();
         if empty {
             state.waker = None;
         }
@@ -234,8 +267,11 @@ impl<C> Queue<C> {
     }
 
     /// Says that the loop is over, whatever is left.
-    pub(super) fn abandon(&self) -> Commands<C> {
+    pub(super) fn abandon(&self, waker: &Arc<Waker>) -> Commands<C> {
         let mut state = self.lock();
+        if !state.waker.as_ref().is_some_and(|current| Arc::ptr_eq(current, waker)) {
+            return Commands::default(); // it is another loop's by now
+        }
         state.waker = None;
         std::mem::take(&mut state.commands)
     }
@@ -243,18 +279,29 @@ impl<C> Queue<C> {
     /// Whether the loop may sleep. From a true on, every push wakes it.
     pub(super) fn prepare_to_sleep(&self) -> bool {
         let mut state = self.lock();
-        state.asleep = state.commands.list.is_empty();
+        state.asleep = state.commands.is_empty();
         state.asleep
     }
 
     /// Swaps the commands with `into`, which is empty, and says that the loop is awake. For the
-    /// `closing` links no message is accepted any more once this has returned.
-    pub(super) fn take<'a>(&self, into: &mut Commands<C>, closing: impl Iterator<Item = &'a Link>) {
+    /// `closing` links, and for `all` if everything is to be closed, no message is accepted any
+    /// more once this has returned.
+    pub(super) fn take<'a>(
+        &self,
+        into: &mut Commands<C>,
+        closing: impl Iterator<Item = &'a Link>,
+        all: impl Iterator<Item = &'a Link>,
+    ) {
         let mut state = self.lock();
         state.asleep = false;
         std::mem::swap(&mut state.commands, into);
         for link in closing {
             link.open.store(false, Ordering::Relaxed);
+        }
+        if into.shuts_down.is_some() {
+            for link in all {
+                link.open.store(false, Ordering::Relaxed);
+            }
         }
     }
 
@@ -283,22 +330,6 @@ fn own_frame(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
         proto::encode_frame(&mut frame, opcode, payload);
         frame
     })
-}
-
-fn push_frame<C>(
-    commands: &mut Commands<C>,
-    audience: Audience,
-    opcode: Opcode,
-    payload: &[u8],
-    own: Option<Vec<u8>>,
-) {
-    match own {
-        None => commands.push_small(audience, opcode, payload),
-        Some(frame) => {
-            let frames = Frames::Own(frame);
-            commands.list.push(Command::Send { audience, frames, messages: 1 });
-        }
-    }
 }
 
 fn push<C>(mut state: MutexGuard<'_, State<C>>, command: Command<C>) {

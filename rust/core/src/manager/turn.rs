@@ -39,6 +39,8 @@ pub struct Manager<C> {
     pub(super) queue: Arc<Queue<C>>,
     shared_counters: Arc<SharedCounters>,
     pub(super) counters: Counters,
+    /// Ours: by it the queue knows whose loop it is.
+    waker: Arc<Waker>,
     pub(super) poll: Poll,
     polled: Events,
     pub(super) peers: Slab<Peer>,
@@ -69,8 +71,8 @@ impl<C: Send> Manager<C> {
     /// [`io::ErrorKind::AlreadyExists`].
     pub fn new(handle: &Handle<C>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        if !handle.queue.open(waker) {
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        if !handle.queue.open(&waker) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         Ok(Self {
@@ -78,6 +80,7 @@ impl<C: Send> Manager<C> {
             queue: Arc::clone(&handle.queue),
             shared_counters: Arc::clone(&handle.counters),
             counters: handle.counters.load(),
+            waker,
             poll,
             polled: Events::with_capacity(1024),
             peers: Slab::new(),
@@ -187,7 +190,7 @@ impl<C: Send> Manager<C> {
                 }
             }
             // It stays listed: there is nothing more to read.
-            Readiness::HungUp => self.let_go(slot),
+            Readiness::HungUp => self.hang_up(slot),
         }
     }
 
@@ -221,8 +224,19 @@ impl<C: Send> Manager<C> {
         if was_open && !peer.protocol.is_open() {
             self.owed.push(target);
             self.arm_close_deadline(target);
-        } else if peer.pong_backlog > self.config.send_queue_limit {
+        } else if peer.pong_backlog.min(peer.output.len()) > self.config.send_queue_limit {
             self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
+        }
+    }
+
+    /// A socket has ended. If a CLOSE came before, what the peer is owed still goes out.
+    fn hang_up(&mut self, slot: usize) {
+        if let Some(peer) = self.peers.get_mut(slot)
+            && peer.hang_up()
+        {
+            list(&mut self.dirty, &mut peer.listed_dirty, slot);
+        } else {
+            self.let_go(slot);
         }
     }
 
@@ -273,7 +287,7 @@ impl<C: Send> Manager<C> {
     // Deadlines.
 
     pub(super) fn arm_close_deadline(&mut self, target: Target) {
-        self.close_deadlines.push_back((Instant::now() + self.config.close_timeout, target));
+        self.close_deadlines.push_back((after(self.config.close_timeout), target));
     }
 
     fn expire(&mut self) {
@@ -341,9 +355,17 @@ impl<C> Drop for Manager<C> {
         for (_, peer) in &self.peers {
             peer.link.open.store(false, Ordering::Relaxed);
         }
+        self.counters.connections -= self.peers.len() as u64; // those that lingered
+        self.shared_counters.store(&self.counters);
         // Adoptions that came too late close their sockets here.
-        drop(self.queue.abandon());
+        drop(self.queue.abandon(&self.waker));
     }
+}
+
+/// A moment that far away, or one that nobody lives to see.
+pub(super) fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + Duration::from_secs(1 << 32))
 }
 
 /// Puts a slot on a list, once.
