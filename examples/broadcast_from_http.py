@@ -10,8 +10,6 @@ listeners are.
 """
 
 import argparse
-import threading
-from contextlib import suppress
 
 from handy_ws import (
     HttpRequestContext,
@@ -32,7 +30,7 @@ def broadcast(context: HttpRequestContext) -> HttpResponse:
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Broadcast to WebSocket clients from HTTP.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(port=parser.parse_args().port)
@@ -41,9 +39,9 @@ def main() -> None:
     paths.add("/broadcast", broadcast, methods=["POST"])
     paths.add("/ws", WebSocketHandler(WebSocketMessageHandler()))  # listeners only: nothing to do
 
-    with HttpServer(paths, config) as server, suppress(KeyboardInterrupt):
+    with HttpServer(paths, config) as server:
         print(f"Broadcasting at http://{server.address[0]}:{server.address[1]}", flush=True)
-        threading.Event().wait()
+        server.wait()
 
 
 if __name__ == "__main__":

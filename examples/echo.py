@@ -7,8 +7,6 @@ Run it, and talk to it from a second terminal:
 """
 
 import argparse
-import threading
-from contextlib import suppress
 
 from handy_ws import (
     HttpServer,
@@ -33,14 +31,14 @@ class Echo(WebSocketMessageHandler):
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Send every WebSocket message back.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(port=parser.parse_args().port)
 
-    with HttpServer(WebSocketHandler(Echo()), config) as server, suppress(KeyboardInterrupt):
+    with HttpServer(WebSocketHandler(Echo()), config) as server:
         print(f"Echoing at ws://{server.address[0]}:{server.address[1]}", flush=True)
-        threading.Event().wait()
+        server.wait()
 
 
 if __name__ == "__main__":

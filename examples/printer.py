@@ -10,8 +10,6 @@ Try also: kill the client with SIGKILL and look at the last line. No close messa
 """
 
 import argparse
-import threading
-from contextlib import suppress
 
 from handy_ws import (
     HttpServer,
@@ -50,14 +48,18 @@ class Printer(WebSocketMessageHandler):
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM.
+
+    Without a choice of ports and a line that tells the address, all of this would be
+    `HttpServer(WebSocketHandler(Printer())).start()`.
+    """
     parser = argparse.ArgumentParser(description="Print what WebSocket clients send.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(port=parser.parse_args().port)
 
-    with HttpServer(WebSocketHandler(Printer()), config) as server, suppress(KeyboardInterrupt):
+    with HttpServer(WebSocketHandler(Printer()), config) as server:
         print(f"Printing at ws://{server.address[0]}:{server.address[1]}", flush=True)
-        threading.Event().wait()
+        server.wait()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Clock(WebSocketMessageHandler):
 
 
 def main() -> None:
-    """Serve until Ctrl-C, ticking once a second."""
+    """Serve until Ctrl-C or SIGTERM, ticking once a second."""
     parser = argparse.ArgumentParser(description="Send to saved connections from another thread.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(port=parser.parse_args().port)
@@ -65,10 +65,10 @@ def main() -> None:
         while not stopped.wait(1.0):
             clock.tick()
 
-    with HttpServer(WebSocketHandler(clock), config) as server, suppress(KeyboardInterrupt):
+    with HttpServer(WebSocketHandler(clock), config) as server:
         threading.Thread(target=tick_until_stopped, name="clock", daemon=True).start()
         print(f"Ticking at ws://{server.address[0]}:{server.address[1]}", flush=True)
-        threading.Event().wait()
+        server.wait()
     stopped.set()
 
 

@@ -12,9 +12,7 @@ What it does not do: limit how many questions one client may ask. The pool's que
 
 import argparse
 import hashlib
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from handy_ws import (
     ConnectionClosed,
@@ -53,15 +51,15 @@ class Hasher(WebSocketMessageHandler):
 
 
 def main() -> None:
-    """Serve until Ctrl-C; work that has begun is finished, work that waits is dropped."""
+    """Serve until Ctrl-C or SIGTERM; finish the work that has begun, drop what waits."""
     parser = argparse.ArgumentParser(description="Hash passwords in a thread pool.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(port=parser.parse_args().port)
 
     pool = ThreadPoolExecutor(max_workers=4)
-    with HttpServer(WebSocketHandler(Hasher(pool)), config) as server, suppress(KeyboardInterrupt):
+    with HttpServer(WebSocketHandler(Hasher(pool)), config) as server:
         print(f"Hashing at ws://{server.address[0]}:{server.address[1]}", flush=True)
-        threading.Event().wait()
+        server.wait()
     pool.shutdown(cancel_futures=True)
 
 

@@ -37,7 +37,6 @@ What it does not do: keep anything on disk, know who people really are, or limit
 import argparse
 import itertools
 import json
-import threading
 import time
 import unicodedata
 from collections import deque
@@ -250,7 +249,7 @@ def now() -> int:
 
 
 def main() -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="A chat room with its web page.")
     parser.add_argument("--port", type=int, default=8080)
     config = ServerConfig(
@@ -266,9 +265,9 @@ def main() -> None:
 
     server = HttpServer(paths, config)
     room.manager = server.websocket_manager
-    with server, suppress(KeyboardInterrupt):
+    with server:
         print(f"Chatting at http://{server.address[0]}:{server.address[1]}/", flush=True)
-        threading.Event().wait()
+        server.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One of the examples, run as a user runs it: a process, its output, and Ctrl-C.
+"""One of the examples, run as a user runs it: a process, its output, and Ctrl-C or SIGTERM.
 
 The examples print the address that they serve on; that line is how a test finds the port that the
 system chose. Every wait has a deadline, and whoever waits in vain is shown what the process wrote.
@@ -17,6 +17,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.signals import wait_until_caught
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -86,7 +88,7 @@ class Example:
         """Interrupt it, unless the test did, and let no process outlive a test that failed."""
         try:
             if exception is None and self.process.returncode is None:
-                self.interrupt()
+                self.end(signal.SIGINT)
         finally:
             self.kill()
 
@@ -109,13 +111,15 @@ class Example:
             if match := re.search(pattern, line):
                 return match
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C. It must end soon, successfully and without complaint."""
-        self.process.send_signal(signal.SIGINT)
+    def end(self, number: signal.Signals) -> None:
+        """Send a signal, as Ctrl-C does. It must end soon, successfully and without complaint."""
+        # It tells its address before it waits, and is not to be interrupted in between.
+        wait_until_caught(self.process, signal.SIGTERM)
+        self.process.send_signal(number)
         try:
             code = self.process.wait(STOP_DEADLINE)
         except subprocess.TimeoutExpired:
-            message = f"still running {STOP_DEADLINE} s after SIGINT\n{self.errors()}"
+            message = f"still running {STOP_DEADLINE} s after {number.name}\n{self.errors()}"
             raise AssertionError(message) from None
         errors = self.errors()
         assert (code, errors) == (0, ""), f"exit code {code}\n{errors}"

@@ -1,7 +1,8 @@
-"""Every example starts, tells its address, and stops on Ctrl-C with a client connected."""
+"""Every example starts, tells its address, and stops on a signal, with or without clients."""
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ PATHS = {
     "thread_pool.py": "/",
     "chat/server.py": "/chat",
 }
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def test_no_example_is_forgotten() -> None:
@@ -29,17 +31,21 @@ def test_no_example_is_forgotten() -> None:
     assert scripts == set(PATHS)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("script", PATHS)
-def test_ctrl_c_says_goodbye_to_clients_and_exits_cleanly(
-    script: str, start: Callable[[str], Example]
+def test_a_signal_says_goodbye_to_clients_and_ends_it_cleanly(
+    script: str, number: signal.Signals, start: Callable[[str], Example]
 ) -> None:
     example = start(script)
     with connect(example.url(PATHS[script])) as client:
-        example.interrupt()
+        example.end(number)
         list(client)  # what came before; ends with the connection
     assert client.close_code == 1001
 
 
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("script", PATHS)
-def test_ctrl_c_with_nobody_there(script: str, start: Callable[[str], Example]) -> None:
-    start(script).interrupt()
+def test_a_signal_with_nobody_there(
+    script: str, number: signal.Signals, start: Callable[[str], Example]
+) -> None:
+    start(script).end(number)

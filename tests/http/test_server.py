@@ -14,15 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from handy_ws import HttpResponse, HttpServer, ServerConfig, WebSocketManager
+from handy_ws import (
+    CloseCode,
+    HttpResponse,
+    HttpServer,
+    ServerConfig,
+    WebSocketHandler,
+    WebSocketManager,
+    WebSocketMessageHandler,
+)
+from websockets.sync.client import connect
 
 from tests.http.conftest import open_descriptors, server_threads, wait
 from tests.http.raw_http import DEADLINE, RawClient, get, post
+from tests.signals import wait_until_caught
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from handy_ws import HttpRequestContext
+    from handy_ws import HttpRequestContext, WebSocketTextMessage
 
     from tests.http.conftest import Serve
 
@@ -387,16 +397,135 @@ def test_no_thread_and_no_descriptor_is_left_of_many_runs() -> None:
     assert open_descriptors() == descriptors
 
 
+def test_the_log_tells_how_many_websockets_are_being_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "handy_ws")
+    with HttpServer(WebSocketHandler(WebSocketMessageHandler()), CONFIG) as server:
+        url = "ws://{}:{}".format(*server.address)
+        with connect(url) as one, connect(url) as two:
+            for client in (one, two):
+                assert client.ping().wait(DEADLINE)  # the manager has it
+            server.stop()
+            server.stop()
+    assert caplog.messages == ["the server stops; WebSocket connections to close: 2"]
+
+
+# Waiting
+
+
+def test_wait_returns_at_once_if_the_server_does_not_run() -> None:
+    server = HttpServer(ok, CONFIG)
+    server.wait()
+    with server:
+        pass
+    server.wait()
+
+
+def test_wait_blocks_every_thread_until_the_server_has_stopped(
+    events: Callable[[], threading.Event],
+) -> None:
+    begun, release = events(), events()
+
+    def handle(_: HttpRequestContext) -> None:
+        begun.set()
+        wait(release)
+
+    server = HttpServer(handle, CONFIG)
+    thread = server.start_in_thread()
+    waiters = [threading.Thread(target=server.wait) for _ in range(3)]
+    for waiter in waiters:
+        waiter.start()
+    with RawClient(server.address) as client:
+        client.send(get())
+        wait(begun)
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        while not refuses(client.sock.getpeername()):
+            pass
+        assert all(waiter.is_alive() for waiter in waiters)  # it is stopping, and has not yet
+        release.set()
+        for waiter in waiters:
+            join(waiter)
+        assert not thread.is_alive()
+        join(stopper)
+
+
+def test_wait_on_the_main_thread_ends_with_a_stop_from_elsewhere() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert threading.current_thread() is threading.main_thread()
+    with HttpServer(ok, CONFIG) as server:
+        stopper = threading.Thread(target=server.stop)
+        stopper.start()
+        server.wait()
+        assert not server_threads()
+        join(stopper)
+    assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
+
+
+def test_a_server_can_be_stopped_and_waited_for_while_it_is_starting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = HttpServer(ok, CONFIG)
+    others = [threading.Thread(target=method) for method in (server.wait, server.stop)]
+    start = threading.Thread.start
+
+    def start_late(thread: threading.Thread) -> None:
+        if thread.name == "handy-ws-acceptor":
+            for other in others:
+                start(other)
+            run = server._run
+            while run is not None and not run.is_stopping():
+                pass
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    server.start_in_thread()
+    for other in others:
+        join(other)
+    server.wait()
+    assert not server_threads()
+
+
+def refusal(server: HttpServer) -> str:
+    """Wait for the server and return why that is not possible."""
+    with pytest.raises(RuntimeError) as error:
+        server.wait()
+    return str(error.value)
+
+
+def test_wait_in_a_handler_raises(serve: Serve) -> None:
+    server = serve(lambda context: HttpResponse(refusal(context.server)))
+    assert b"cannot wait" in serve.client(server).get().body
+
+
+def test_wait_in_a_callback_raises(serve: Serve) -> None:
+    class Waiter(WebSocketMessageHandler):
+        def on_text_message(self, message: WebSocketTextMessage) -> None:
+            message.connection.send_text(refusal(server))
+
+    server = serve(WebSocketHandler(Waiter()))
+    with connect("ws://{}:{}".format(*server.address)) as client:
+        client.send("")
+        assert "cannot wait" in str(client.recv(DEADLINE))
+
+
 # Signals, and the end of the interpreter
 
 PROGRAM = """
-import sys, threading
-from handy_ws import HttpServer, ServerConfig
+import signal, sys, threading
+from handy_ws import HttpServer, ServerConfig, WebSocketHandler, WebSocketMessageHandler
+
+announced = threading.Event()
+release = threading.Event()
+websockets = WebSocketHandler(WebSocketMessageHandler())
 
 def handle(context):
     if context.head.path == "/stuck":
         print("stuck", flush=True)
-        threading.Event().wait()
+        release.wait()
+    if context.head.path == "/ws":
+        return websockets.handle(context)
 
 server = HttpServer(handle, ServerConfig(port=0, workers=2))
 """
@@ -406,6 +535,7 @@ def announce():
     while True:
         try:
             print(server.address[1], flush=True)
+            announced.set()
             return
         except RuntimeError:
             pass
@@ -414,6 +544,16 @@ threading.Thread(target=announce).start()
 server.start()
 print("after", flush=True)
 """
+
+WAIT = """
+with server:
+    print(server.address[1], flush=True)
+    announced.set()
+    server.wait()
+    print("after", flush=True)
+"""
+
+BLOCKING = pytest.mark.parametrize("source", [START, WAIT], ids=["start", "wait"])
 
 
 def program(source: str) -> subprocess.Popen[str]:
@@ -432,48 +572,112 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+def ready(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """Wait until signals would stop the program's server; return its address."""
+    port = int(line(process))
+    wait_until_caught(process, signal.SIGTERM)
+    return "127.0.0.1", port
+
+
+@BLOCKING
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_server_cleanly(number: signal.Signals) -> None:
-    with program(START) as process:
-        address = ("127.0.0.1", int(line(process)))
-        with RawClient(address) as client:
+def test_a_signal_stops_the_server_cleanly(source: str, number: signal.Signals) -> None:
+    with program(source) as process:
+        address = ready(process)
+        with RawClient(address) as client, connect("ws://{}:{}/ws".format(*address)) as websocket:
             assert client.get().status == 200
             process.send_signal(number)
             assert client.is_closed()
+            assert list(websocket) == []
+        assert websocket.close_code == CloseCode.GOING_AWAY
         out, err = process.communicate(timeout=DEADLINE)
         assert (process.returncode, out, err) == (0, "after\n", "")
 
 
-def test_a_second_signal_does_not_wait() -> None:
-    with program(START) as process:
-        address = ("127.0.0.1", int(line(process)))
+@BLOCKING
+def test_a_signal_that_does_not_wake_the_main_thread_stops_the_server(source: str) -> None:
+    before = """
+def send_to_this_thread():
+    announced.wait()
+    while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        pass
+    waiting = {"wait", "join", "_wait_for_tstate_lock"}
+    main = threading.main_thread().ident
+    while sys._current_frames()[main].f_code.co_name not in waiting:
+        pass
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=send_to_this_thread).start()
+"""
+    with program(before + source) as process:
+        line(process)
+        out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out, err) == (0, "after\n", "")
+
+
+@BLOCKING
+def test_a_second_signal_does_not_wait(source: str) -> None:
+    with program(source) as process:
+        address = ready(process)
         with RawClient(address) as client:
             client.send(get("/stuck"))
             assert line(process) == "stuck"
             process.send_signal(signal.SIGINT)
             while not refuses(address):
                 pass
+            begun = time.monotonic()
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=DEADLINE)
+        assert time.monotonic() - begun < 5  # where stop() would take 10 seconds
         assert process.returncode != 0
         assert "KeyboardInterrupt" in err
 
 
-def test_the_old_signal_handlers_are_restored() -> None:
-    source = """
-import signal
-before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-threading.Timer(0, lambda: [server.stop() for _ in iter(lambda: server._run, None)])
+@BLOCKING
+def test_the_old_signal_handlers_are_restored(source: str) -> None:
+    handlers = "[signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]"
+    before = f"""
+signal.signal(signal.SIGTERM, lambda *_: print("mine", flush=True))
+before = {handlers}
 def stop():
-    while server._run is None or signal.getsignal(signal.SIGTERM) == before[1]:
+    announced.wait()
+    while signal.getsignal(signal.SIGTERM) == before[1]:
         pass
     server.stop()
 threading.Thread(target=stop).start()
-server.start()
-assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 """
-    with program(source) as process:
-        assert process.communicate(timeout=DEADLINE) == ("", "")
+    after = f"""
+assert before == {handlers}
+signal.raise_signal(signal.SIGTERM)
+"""
+    with program(before + source + after) as process:
+        out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out.split()[1:], err) == (0, ["after", "mine"], "")
+
+
+@BLOCKING
+def test_the_second_signal_is_for_the_old_handler(source: str) -> None:
+    before = """
+def on_signal(*_):
+    print("mine", flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    release.set()
+
+signal.signal(signal.SIGINT, on_signal)
+"""
+    after = """
+assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+"""
+    with program(before + source + after) as process:
+        address = ready(process)
+        with RawClient(address) as client:
+            client.send(get("/stuck"))
+            assert line(process) == "stuck"
+            process.send_signal(signal.SIGTERM)
+            while not refuses(address):
+                pass
+            process.send_signal(signal.SIGINT)
+            assert client.response().status == 200
+        assert process.communicate(timeout=DEADLINE) == ("mine\nafter\n", "")
         assert process.returncode == 0
 
 

@@ -82,6 +82,12 @@ class FileHandler(HttpRequestHandler):
     Below a `PathHandler` it serves what the rule's ``path`` parameter names; alone, what the
     request's path names. A directory is answered with its ``index.html``. Methods other than GET
     and HEAD get 405.
+
+    werkzeug's ``<path:path>`` never matches an empty path. So a handler that has a whole site
+    below a `PathHandler`, its front page included, needs two rules::
+
+        files = FileHandler("static")
+        PathHandler().add("/chat", chat).add("/", files).add("/<path:path>", files)
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:

@@ -48,6 +48,9 @@ _EXIT_TIMEOUT = 1.0
 _MANAGER_SHARE = 0.9
 #: How much later than its timeout `stop` may return, for threads to be joined.
 _GRACE = 0.5
+#: How late a signal may be dealt with, in seconds. CPython only sets a flag for the main thread if
+#: a signal comes right before that goes to sleep, or to another thread: nothing wakes it then.
+_SIGNAL_DELAY = 1.0
 
 
 class HttpServer:
@@ -57,7 +60,7 @@ class HttpServer:
 
         with HttpServer(WebSocketHandler(Chat())) as server:
             print(server.address)
-            ...
+            server.wait()  # until Ctrl-C; or whatever else the program has to do
 
     All methods may be called from any thread.
     """
@@ -109,7 +112,8 @@ class HttpServer:
     def start(self) -> None:
         """Serve, and block until `stop` is called or, on the main thread, SIGINT or SIGTERM comes.
 
-        A second signal while the server is stopping does what it would do without the server.
+        This is `start_in_thread` and `wait`. If an exception ends it early, as a second signal
+        may, it stops the server without waiting.
 
         Raises:
             RuntimeError: the server is running already.
@@ -117,8 +121,7 @@ class HttpServer:
         """
         thread = self.start_in_thread()
         try:
-            with _stopped_by_signals(self):
-                thread.join()
+            self.wait()
         finally:
             # Whatever ended the wait early, the server does not run on behind its back.
             if thread.is_alive():
@@ -144,6 +147,27 @@ class HttpServer:
             _running.add(self)
         return run.acceptor
 
+    def wait(self) -> None:
+        """Block until the server has stopped; returns at once if it is not running.
+
+        Called on the main thread it lets SIGINT and SIGTERM stop the server meanwhile, as `stop`
+        does. A second signal while the server is stopping does what it would do without the
+        server. The signal handlers that were there before are there again afterwards.
+
+        Raises:
+            RuntimeError: called on a thread of this server, such as in a handler or a WebSocket
+                callback: it would wait for itself.
+        """
+        run = self._run
+        if run is None:
+            return
+        if run.has_current_thread():
+            msg = "a thread of the server cannot wait for the server to stop"
+            raise RuntimeError(msg)
+        with _stopped_by_signals(run):
+            while not run.wait(_SIGNAL_DELAY):
+                pass
+
     def stop(self, timeout: float = _DEFAULT_STOP_TIMEOUT) -> None:
         """Stop the server; does nothing if it is not running.
 
@@ -166,7 +190,8 @@ class HttpServer:
         run = self._run
         if run is not None:
             run.stop(timeout)
-            run.wait(timeout)
+            if not run.has_current_thread():
+                run.wait(timeout + _GRACE)
 
     def __enter__(self) -> Self:
         """Start the server in threads of its own."""
@@ -179,8 +204,11 @@ class HttpServer:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the server."""
-        self.stop()
+        """Stop the server; after a second Ctrl-C, without waiting for it any longer."""
+        run = self._run
+        interrupted = exception is not None and not isinstance(exception, Exception)
+        hurried = interrupted and run is not None and run.is_stopping()
+        self.stop(0.0 if hurried else _DEFAULT_STOP_TIMEOUT)
 
     def _ended(self, run: _Run) -> None:
         """Note that a run is over, so that the next one may begin."""
@@ -204,6 +232,7 @@ class _Run:
         self._server = server
         self._manager = manager
         self._stopping = threading.Lock()
+        self._started = threading.Event()
         self._quiet = False
         answers = Answers(config.default_headers)
         listener = Listener.open(config)
@@ -234,20 +263,36 @@ class _Run:
             self.stop(_EXIT_TIMEOUT)
             self.acceptor.run()
             raise
+        finally:
+            self._started.set()
 
     def stop(self, timeout: float, *, quiet: bool = False) -> None:
         """Ask all threads to end within `timeout` seconds. Only the first call counts."""
         if self._stopping.acquire(blocking=False):
             self._quiet = quiet
+            websockets = len(self._manager)
             # It ends a little earlier, so that the last callbacks still have their time.
             self._manager.shut_down(timeout * _MANAGER_SHARE)
             self.acceptor.stop(monotonic() + timeout)
+            _logger.info("the server stops; WebSocket connections to close: %d", websockets)
 
-    def wait(self, timeout: float) -> None:
-        """Wait until all threads have ended, unless this is one of them."""
+    def is_stopping(self) -> bool:
+        """Say whether `stop` has been called."""
+        return self._stopping.locked()
+
+    def has_current_thread(self) -> bool:
+        """Say whether the thread that asks is one of this run."""
         current = threading.current_thread()
-        if current not in (self.acceptor, self._manager_thread, *self._workers):
-            self.acceptor.join(timeout + _GRACE)
+        return current in (self.acceptor, self._manager_thread, *self._workers)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until all threads have ended, at most `timeout` seconds; say whether they have."""
+        # Another thread may still be starting them, and what has not been cannot be joined.
+        if not self._started.wait(timeout):
+            return False
+        if self.acceptor.ident is not None:
+            self.acceptor.join(timeout)
+        return not self.acceptor.is_alive()
 
     def _finish(self, until: float) -> None:
         """Wait for the other threads; called last on the acceptor's thread."""
@@ -267,8 +312,8 @@ class _Run:
 
 
 @contextmanager
-def _stopped_by_signals(server: HttpServer) -> Iterator[None]:
-    """Have SIGINT and SIGTERM stop the server, if this is the main thread."""
+def _stopped_by_signals(run: _Run) -> Iterator[None]:
+    """Have the first SIGINT or SIGTERM stop the run, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -277,14 +322,13 @@ def _stopped_by_signals(server: HttpServer) -> Iterator[None]:
 
     def restore() -> None:
         for number, handler in before.items():
-            # None: it was not set from Python, and cannot be set back from here.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if signal.getsignal(number) is on_signal:
+                # None: it was not set from Python, and cannot be set back from here.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         restore()
-        run = server._run  # noqa: SLF001
-        if run is not None:
-            run.stop(_DEFAULT_STOP_TIMEOUT)
+        run.stop(_DEFAULT_STOP_TIMEOUT)
 
     for number in numbers:
         signal.signal(number, on_signal)
@@ -304,4 +348,4 @@ def _stop_all() -> None:
         run = server._run  # noqa: SLF001
         if run is not None:
             run.stop(_EXIT_TIMEOUT, quiet=True)
-            run.wait(_EXIT_TIMEOUT)
+            run.wait(_EXIT_TIMEOUT + _GRACE)
