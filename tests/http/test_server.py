@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gc
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -157,6 +156,24 @@ def test_an_address_that_is_taken_raises_and_leaves_nothing_behind(method: str) 
         assert client.get().status == 200
 
 
+def test_a_start_that_fails_half_way_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "deliberate")
+
+    server = HttpServer(ok, CONFIG)
+    threads = threading.enumerate()
+    descriptors = open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr("handy_ws.http.server.Acceptor", fail)
+        for _ in range(2):
+            with pytest.raises(OSError, match="deliberate"):
+                server.start_in_thread()
+    assert threading.enumerate() == threads
+    assert open_descriptors() == descriptors
+    with server, RawClient(server.address) as client:
+        assert client.get().status == 200
+
+
 def test_an_unknown_host_raises() -> None:
     with pytest.raises(OSError, match="no-such-host"):
         HttpServer(ok, ServerConfig(host="no-such-host.invalid", port=0)).start_in_thread()
@@ -213,7 +230,7 @@ def test_stop_from_many_threads_at_once() -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan")])
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e10])
 def test_stop_refuses_a_bad_timeout(timeout: float) -> None:
     with HttpServer(ok, CONFIG) as server:
         with pytest.raises(ValueError, match="timeout"):
@@ -563,7 +580,6 @@ def program(source: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "python")},
     )
 
 

@@ -299,6 +299,39 @@ def test_a_closed_connection_can_be_kept_and_collected(serve: Serve, recorder: R
     assert reference() is None
 
 
+def test_a_cycle_through_the_request_is_collected(serve: Serve, recorder: Recorder) -> None:
+    server = serve(recorder)
+    with RawWebSocket.open(server.address):
+        connection = recorder.next("established")
+    recorder.next("closed")
+    server.stop()
+    connection.request.owner = connection
+    reference = weakref.ref(connection)
+    del connection
+    gc.collect()
+    assert reference() is None
+
+
+def test_messages_kept_in_their_connection_are_collected(serve: Serve) -> None:
+    class Keeper(Recorder):
+        def on_text_message(self, message: Any) -> None:
+            message.connection.user_data = message
+            super().on_text_message(message)
+
+    handler = Keeper()
+    server = serve(handler)
+    references = []
+    for _ in range(5):  # also when the memory of an earlier message is used again
+        with RawWebSocket.open(server.address) as client:
+            references.append(weakref.ref(handler.next("established")))
+            client.send_text("keep me")
+            handler.next("text")
+        handler.next("closed")
+    server.stop()
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 5
+
+
 def test_cycles_between_server_and_handler_are_collected() -> None:
     class Knowing(Recorder):
         server: HttpServer

@@ -42,6 +42,7 @@ __all__ = ["HttpServer"]
 _logger = logging.getLogger("handy_ws")
 
 _DEFAULT_STOP_TIMEOUT = 10.0
+_MAX_STOP_TIMEOUT = 1e6
 #: How long the interpreter's exit may be held up by a server that nobody stopped, in seconds.
 _EXIT_TIMEOUT = 1.0
 #: The part of the timeout that WebSocket peers have to answer our CLOSE.
@@ -182,10 +183,10 @@ class HttpServer:
             timeout: how long all that may take, in seconds.
 
         Raises:
-            ValueError: the timeout is negative or not a number.
+            ValueError: the timeout is negative, not a number, or more than a million seconds.
         """
-        if not timeout >= 0:
-            msg = f"timeout must not be negative: {timeout!r}"
+        if not 0 <= timeout <= _MAX_STOP_TIMEOUT:
+            msg = f"timeout must be from 0 to {_MAX_STOP_TIMEOUT:g} seconds, not {timeout!r}"
             raise ValueError(msg)
         run = self._run
         if run is not None:
@@ -238,8 +239,14 @@ class _Run:
         listener = Listener.open(config)
         try:
             manager.open()
-            self.acceptor = Acceptor(listener, config, answers, self._finish)
-        except OSError:
+            try:
+                self.acceptor = Acceptor(listener, config, answers, self._finish)
+            except BaseException:
+                manager.shut_down(0.0)
+                manager.finish()
+                manager.run()  # to its immediate end
+                raise
+        except BaseException:
             listener.close()
             raise
         self._workers = [

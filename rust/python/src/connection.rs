@@ -1,12 +1,12 @@
 //! `WebSocketConnection`.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handy_ws_core::manager::{CloseCause, Connection};
 use handy_ws_core::proto::{CloseCode, CloseFrame, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::{MutexExt, PyOnceLock};
+use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
@@ -29,13 +29,49 @@ pub(crate) struct Context {
 pub(crate) struct WebSocketConnection {
     core: Connection<Context>,
     context: Context,
-    request: PyOnceLock<Py<PyAny>>,
-    user_data: Mutex<Option<Py<PyAny>>>,
+    /// Made when it is first asked for.
+    request: Cell,
+    user_data: Cell,
+}
+
+/// A Python object, or none yet, that can be exchanged and that the collector can see. Its lock is
+/// never held while an object is dropped: that may run any code, which may come back here.
+#[derive(Default)]
+struct Cell(Mutex<Option<Py<PyAny>>>);
+
+impl Cell {
+    fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.lock(py).as_ref().map(|object| object.clone_ref(py))
+    }
+
+    fn set(&self, py: Python<'_>, object: Option<Py<PyAny>>) {
+        let previous = std::mem::replace(&mut *self.lock(py), object);
+        drop(previous);
+    }
+
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.0.try_lock() {
+            Ok(object) => visit.call(&*object),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn clear(&self) {
+        if let Ok(mut object) = self.0.try_lock() {
+            let previous = object.take();
+            drop(object);
+            drop(previous);
+        }
+    }
 }
 
 impl WebSocketConnection {
     pub(crate) fn new(core: Connection<Context>, context: Context) -> Self {
-        Self { core, context, request: PyOnceLock::new(), user_data: Mutex::new(None) }
+        Self { core, context, request: Cell::default(), user_data: Cell::default() }
     }
 
     pub(crate) fn core(&self) -> &Connection<Context> {
@@ -74,9 +110,17 @@ impl WebSocketConnection {
 
     /// The request of the opening handshake, an `HttpRequest` without a body.
     #[getter]
-    fn request<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        let make = || self.context.source.call_method0(py, intern!(py, "request"));
-        Ok(self.request.get_or_try_init(py, make)?.bind(py))
+    fn request(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if let Some(request) = self.request.get(py) {
+            return Ok(request);
+        }
+        let made = self.context.source.call_method0(py, intern!(py, "request"))?;
+        let mut request = self.request.lock(py);
+        if let Some(first) = &*request {
+            return Ok(first.clone_ref(py)); // another thread was faster: all get the same one
+        }
+        *request = Some(made.clone_ref(py));
+        Ok(made)
     }
 
     /// The peer's `(host, port)`.
@@ -106,18 +150,12 @@ impl WebSocketConnection {
     /// Any object of the application's; `None` at first.
     #[getter]
     fn user_data(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let user_data = self.user_data.lock_py_attached(py);
-        let user_data = user_data.unwrap_or_else(std::sync::PoisonError::into_inner);
-        user_data.as_ref().map(|object| object.clone_ref(py))
+        self.user_data.get(py)
     }
 
     #[setter]
     fn set_user_data(&self, py: Python<'_>, object: Option<Py<PyAny>>) {
-        let user_data = self.user_data.lock_py_attached(py);
-        let mut user_data = user_data.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let previous = std::mem::replace(&mut *user_data, object);
-        drop(user_data); // dropping an object may run any code, which may come back here
-        drop(previous);
+        self.user_data.set(py, object);
     }
 
     /// The code of the first CLOSE frame of the closing handshake, whoever sent it: 1005 if it
@@ -224,18 +262,13 @@ impl WebSocketConnection {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context.callbacks)?;
         visit.call(&self.context.source)?;
-        if let Ok(user_data) = self.user_data.try_lock() {
-            visit.call(&*user_data)?;
-        }
-        Ok(())
+        self.request.traverse(&visit)?;
+        self.user_data.traverse(&visit)
     }
 
     fn __clear__(&self) {
-        if let Ok(mut user_data) = self.user_data.try_lock() {
-            let object = user_data.take();
-            drop(user_data);
-            drop(object);
-        }
+        self.request.clear();
+        self.user_data.clear();
     }
 }
 

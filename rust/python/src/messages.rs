@@ -1,4 +1,7 @@
 //! The three message classes.
+//!
+//! They have no free list: `PyO3` does not track reused objects for the garbage collector, which
+//! would then not see the cycle of a message that is kept in its connection's `user_data`.
 
 use handy_ws_core::proto::CloseFrame;
 use pyo3::prelude::*;
@@ -8,7 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::connection::WebSocketConnection;
 
 /// A text message (RFC 6455 section 5.6; handy-httpd's `WebSocketTextMessage`).
-#[pyclass(frozen, freelist = 64, module = "handy_ws")]
+#[pyclass(frozen, module = "handy_ws")]
 pub(crate) struct WebSocketTextMessage {
     /// The connection that it came by.
     #[pyo3(get)]
@@ -19,7 +22,7 @@ pub(crate) struct WebSocketTextMessage {
 }
 
 /// A binary message (RFC 6455 section 5.6; handy-httpd's `WebSocketBinaryMessage`).
-#[pyclass(frozen, freelist = 64, module = "handy_ws")]
+#[pyclass(frozen, module = "handy_ws")]
 pub(crate) struct WebSocketBinaryMessage {
     /// The connection that it came by.
     #[pyo3(get)]
@@ -76,8 +79,6 @@ impl WebSocketCloseMessage {
         Bound::new(py, Self { connection: connection.clone_ref(py), code, reason })
     }
 }
-
-// A message may be kept in its connection's `user_data`: the collector has to see the cycle.
 
 #[pymethods]
 impl WebSocketTextMessage {
