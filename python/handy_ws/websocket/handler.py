@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from handy_ws._core import Callbacks
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
+from handy_ws.http.syntax import is_token
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy
 
@@ -41,9 +42,6 @@ __all__ = ["WebSocketHandler"]
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_SIZE = 16
 _VERSION = "13"
-_TOKEN_CHARACTERS = frozenset(
-    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-)  # RFC 9110 section 5.6.2
 
 
 class _RefusedError(Exception):
@@ -134,7 +132,7 @@ class WebSocketHandler(HttpRequestHandler):
         if not values:
             return None
         offered = [name.strip(" \t") for value in values for name in value.split(",")]
-        if not all(_is_token(name) for name in offered) or len(set(offered)) < len(offered):
+        if not all(is_token(name) for name in offered) or len(set(offered)) < len(offered):
             reason = "Sec-WebSocket-Protocol must be a list of different tokens"
             raise _RefusedError(400, reason)
         return next((name for name in offered if name in self._subprotocols), None)
@@ -145,27 +143,28 @@ def _check_handshake(head: RequestHead) -> str:
     if head.method != "GET":
         reason = "a WebSocket handshake is a GET request"
         raise _RefusedError(405, reason, {"Allow": "GET"})
-    if not _has_token(head.get_all("upgrade"), "websocket"):
+    if not head.has_token("upgrade", "websocket"):
         reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
         raise _RefusedError(426, reason, {"Upgrade": "websocket", "Connection": "Upgrade"})
     if head.version != "1.1":
         reason = "a WebSocket handshake is an HTTP/1.1 request"
         raise _RefusedError(400, reason)
-    if not _has_token(head.get_all("connection"), "upgrade"):
+    if not head.has_token("connection", "upgrade"):
         reason = "Connection: Upgrade is missing"
         raise _RefusedError(400, reason)
-    versions = head.get_all("sec-websocket-version")
-    if len(versions) != 1:
-        reason = "there must be one Sec-WebSocket-Version header"
+    # The parser has seen to it that neither of the two comes twice.
+    version = head.get("sec-websocket-version")
+    if version is None:
+        reason = "Sec-WebSocket-Version is missing"
         raise _RefusedError(400, reason)
-    if versions[0] != _VERSION:
-        reason = f"WebSocket version {versions[0]!r} is not spoken here, only {_VERSION}"
+    if version != _VERSION:
+        reason = f"WebSocket version {version!r} is not spoken here, only {_VERSION}"
         raise _RefusedError(426, reason, {"Sec-WebSocket-Version": _VERSION})
-    keys = head.get_all("sec-websocket-key")
-    if len(keys) != 1 or not _is_key(keys[0]):
-        reason = "there must be one Sec-WebSocket-Key header, with 16 bytes in base64"
+    key = head.get("sec-websocket-key")
+    if key is None or not _is_key(key):
+        reason = "there must be a Sec-WebSocket-Key header, with 16 bytes in base64"
         raise _RefusedError(400, reason)
-    return keys[0]
+    return key
 
 
 def _accept_value(key: str) -> str:
@@ -180,23 +179,12 @@ def _is_key(value: str) -> bool:
         return False
 
 
-def _has_token(values: list[str], token: str) -> bool:
-    """Whether a list header, given as its field lines, contains a token, in any case."""
-    if len(values) == 1 and values[0].lower() == token:  # as good as always
-        return True
-    return any(name.strip(" \t").lower() == token for value in values for name in value.split(","))
-
-
-def _is_token(name: str) -> bool:
-    return bool(name) and _TOKEN_CHARACTERS.issuperset(name)
-
-
 def _checked_subprotocols(subprotocols: Iterable[str]) -> frozenset[str]:
     if isinstance(subprotocols, str):
         subprotocols = (subprotocols,)
     names = frozenset(subprotocols)
     for name in names:
-        if not isinstance(name, str) or not _is_token(name):
+        if not isinstance(name, str) or not is_token(name):
             message = f"subprotocols must be tokens (RFC 9110 section 5.6.2), not {name!r}"
             raise ValueError(message)
     return names
