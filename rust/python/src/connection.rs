@@ -212,7 +212,7 @@ impl WebSocketConnection {
     /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.
     ///
     /// Raises `ValueError` if payload is longer.
-    #[pyo3(signature = (payload = None))]
+    #[pyo3(signature = (payload = None), text_signature = "($self, payload=b'')")]
     fn ping<'py>(
         &self,
         py: Python<'py>,
@@ -237,7 +237,7 @@ impl WebSocketConnection {
     ///
     /// Raises `ValueError` for a code that may not be sent (RFC 6455 section 7.4) and for a reason
     /// of more than 123 bytes in UTF-8.
-    #[pyo3(signature = (code = None, reason = ""))]
+    #[pyo3(signature = (code = None, reason = ""), text_signature = "($self, code=1000, reason='')")]
     fn close(&self, code: Option<&Bound<'_, PyAny>>, reason: &str) -> PyResult<()> {
         let code = code.map_or(Ok(CloseCode::NORMAL), sendable_code)?;
         let frame = CloseFrame::new(code, reason).ok_or_else(|| {

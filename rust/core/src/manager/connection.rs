@@ -62,8 +62,9 @@ pub struct Closed;
 pub(super) struct Link {
     pub(super) id: u64,
     pub(super) slot: usize,
-    /// Whether sending is allowed. Changed only under the queue's lock, so that a message that
-    /// was accepted is never behind the CLOSE frame.
+    /// Whether sending is allowed. Before a CLOSE frame it is changed under the queue's lock, so
+    /// that no message is accepted behind it; without the lock only where all that waits is lost
+    /// anyway, with a slow consumer or with the network.
     pub(super) open: AtomicBool,
     /// Bytes that the kernel has not taken yet: those in the command queue, and those that a
     /// flush left over.

@@ -230,13 +230,9 @@ impl<C> Queue<C> {
 
     /// Says that no adoption will come any more.
     pub(super) fn finish(&self) {
-        self.push_if_running(Command::Finish);
-    }
-
-    fn push_if_running(&self, command: Command<C>) {
         let state = self.lock();
         if state.waker.is_some() {
-            push(state, command);
+            push(state, Command::Finish);
         }
     }
 
