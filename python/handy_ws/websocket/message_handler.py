@@ -32,7 +32,10 @@ class WebSocketMessageHandler:
     """
 
     def on_connection_established(self, connection: WebSocketConnection) -> None:
-        """Say hello: the connection can be sent to, and no message of it came before."""
+        """Say hello: the connection can be sent to, and no message of it came before.
+
+        What is sent here is the first thing that the client gets, before any broadcast.
+        """
 
     def on_text_message(self, message: WebSocketTextMessage) -> None:
         """Take a text message: ``message.payload`` is a ``str``."""

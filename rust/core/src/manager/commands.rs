@@ -63,12 +63,12 @@ impl<C: Send> Manager<C> {
             }
         };
         let peer = entry.insert(Peer::new(stream, slot, response));
-        list(&mut self.dirty, &mut peer.listed_dirty, slot);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =
             Connection { link: Arc::clone(&peer.link), queue: Arc::clone(&self.queue) };
         let target = connection.target();
+        self.adopted.push(target);
         self.batch.events.push(Event::Established { connection, context });
         if !received.is_empty() {
             self.counters.bytes_received += received.len() as u64;

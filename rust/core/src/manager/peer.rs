@@ -18,17 +18,23 @@ use super::output::{BufferPool, Output, Written};
 /// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
 ///
 /// ```text
-///           our CLOSE was the last word          the peer's FIN, or the deadline
+///  Adopted
+///     │ the handler has had `Established`
+///     ▼     our CLOSE was the last word          the peer's FIN, or the deadline
 ///  Talking ─────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
 ///     │                                                                             ▲
 ///     └── the peer has answered our CLOSE; its FIN; a network error; the deadline ──┘
 /// ```
+///
+/// What is adopted gets nothing yet, not even the 101: so whatever the peer causes once it has
+/// seen that comes behind what the handler says first.
 ///
 /// Lingering sends our FIN and discards what still comes: closing a socket with unread bytes would
 /// send a reset, and a reset can overtake the CLOSE frame (RFC 6455 section 7.1.1). A peer that
 /// has answered our CLOSE has read it, and needs no such care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    Adopted,
     Talking,
     Lingering,
     Gone,
@@ -100,7 +106,7 @@ impl Peer {
             link: Arc::new(Link::new(slot)),
             protocol: proto::Connection::new(),
             output: Output::new(response),
-            stage: Stage::Talking,
+            stage: Stage::Adopted,
             cause: None,
             close_answered: false,
             fin: false,
@@ -219,9 +225,9 @@ impl Peer {
         is_owed
     }
 
-    /// Whether a message may still go out: until our CLOSE frame does.
+    /// Whether a message may go out: from `Established` to our CLOSE frame.
     pub(super) fn takes_messages(&self) -> bool {
-        self.protocol.is_open() || self.protocol.needs_answer()
+        self.stage != Stage::Adopted && (self.protocol.is_open() || self.protocol.needs_answer())
     }
 
     /// Whether `more` bytes of output would exceed the limit. A frame that alone is larger than
@@ -265,6 +271,9 @@ impl Peer {
         pool: &mut BufferPool,
         counters: &mut Counters,
     ) -> io::Result<()> {
+        if self.stage == Stage::Adopted {
+            return Ok(());
+        }
         if !self.blocked && !self.output.is_empty() {
             let before = self.output.len();
             let written = self.output.write_to(&mut self.stream, pool);

@@ -54,6 +54,8 @@ pub struct Manager<C> {
     ready: VecDeque<usize>,
     pub(super) dirty: Vec<usize>,
     gone: Vec<usize>,
+    /// Peers whose `Established` is in the batch.
+    pub(super) adopted: Vec<Target>,
     /// Peers that are owed a CLOSE: `answering` since the batch that is dispatched, `owed` since
     /// the next one. Only the former are answered, behind what the callbacks have sent.
     owed: Vec<Target>,
@@ -91,6 +93,7 @@ impl<C: Send> Manager<C> {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             gone: Vec::new(),
+            adopted: Vec::new(),
             owed: Vec::new(),
             answering: Vec::new(),
             close_deadlines: VecDeque::new(),
@@ -249,6 +252,13 @@ impl<C: Send> Manager<C> {
             self.batch.events.clear();
         }
         self.used = 0;
+        for target in self.adopted.drain(..) {
+            let Some(peer) = find(&mut self.peers, target) else { continue };
+            if peer.stage == Stage::Adopted {
+                peer.stage = Stage::Talking;
+            }
+            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+        }
     }
 
     fn answer(&mut self) {
