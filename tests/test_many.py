@@ -22,6 +22,8 @@ from handy_ws import (
     WebSocketMessageHandler,
 )
 
+from tests.process import resident
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -75,11 +77,6 @@ def descriptors() -> Iterator[None]:
 
 def hello(context: HttpRequestContext) -> None:
     context.response.data = b"hello"
-
-
-def resident() -> int:
-    """Return the resident memory of this process, in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.timeout(120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,11 +61,6 @@ def server_threads() -> set[threading.Thread]:
 def wait(event: threading.Event) -> None:
     """Wait for an event; fail if it does not come."""
     assert event.wait(DEADLINE), "the event did not come"
-
-
-def open_descriptors() -> int:
-    """Return how many descriptors this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def poll(condition: Callable[[], object]) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from handy_ws import FileHandler, PathHandler
 
-from tests.http.conftest import open_descriptors
 from tests.http.raw_http import RawClient, Response
+from tests.process import open_descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,8 +24,9 @@ from handy_ws import (
 )
 from websockets.sync.client import connect
 
-from tests.http.conftest import open_descriptors, server_threads, wait
+from tests.http.conftest import server_threads, wait
 from tests.http.raw_http import DEADLINE, RawClient, get, post
+from tests.process import open_descriptors
 from tests.signals import wait_until_caught
 
 if TYPE_CHECKING:

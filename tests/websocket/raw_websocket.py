@@ -93,10 +93,7 @@ class RawWebSocket:
     def open(cls, address: tuple[str, int], *, receive_buffer: int | None = None) -> Self:
         """Connect and do the opening handshake."""
         client = cls(address, receive_buffer=receive_buffer)
-        client.send(request_head())
-        status, headers = client.read_response_head()
-        assert status == 101, headers
-        assert headers["sec-websocket-accept"] == ACCEPT
+        client.upgrade()
         return client
 
     def __enter__(self) -> Self:
@@ -108,6 +105,13 @@ class RawWebSocket:
     def __del__(self) -> None:
         """Close the socket with the client that it belongs to."""
         self.socket.close()
+
+    def upgrade(self) -> None:
+        """Do the opening handshake."""
+        self.send(request_head())
+        status, headers = self.read_response_head()
+        assert status == 101, headers
+        assert headers["sec-websocket-accept"] == ACCEPT
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

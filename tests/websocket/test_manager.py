@@ -6,7 +6,6 @@ import collections
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +23,7 @@ from handy_ws import (
     WebSocketTextMessage,
 )
 
+from tests.process import open_descriptors
 from tests.websocket.raw_websocket import (
     ACCEPT,
     BINARY,
@@ -371,7 +371,7 @@ def test_a_thousand_connects_and_resets_from_sixteen_threads(serve: Serve) -> No
             client = RawWebSocket(server.address)
             # Some go before they are upgraded, some after, some in the middle of a frame.
             if (thread + number) % 3:
-                client = _upgraded(client)
+                client.upgrade()
                 made.append(number)
             if (thread + number) % 3 == 2:
                 client.send(frame(TEXT, b"half a frame")[:7])
@@ -396,18 +396,6 @@ def test_a_thousand_connects_and_resets_from_sixteen_threads(serve: Serve) -> No
     assert len(server.websocket_manager) == 0
     server.stop()
     assert open_descriptors() <= before
-
-
-def open_descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def _upgraded(client: RawWebSocket) -> RawWebSocket:
-    from tests.websocket.raw_websocket import request_head  # noqa: PLC0415
-
-    client.send(request_head())
-    client.read_response_head()
-    return client
 
 
 def test_stalled_readers_cost_bounded_memory_and_nobody_elses_time(serve: Serve) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from handy_ws import CloseCode, WebSocketConfig, WebSocketMessageHandler
 
+from tests.process import resident
 from tests.websocket.raw_websocket import (
     BINARY,
     CLOSE,
@@ -35,12 +36,6 @@ if TYPE_CHECKING:
     from tests.websocket.conftest import Serve
 
 MIB = 1 << 20
-
-
-def resident() -> int:
-    """Return the resident memory of this process, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
 
 
 def header(length_code: int, length: int, first: int = 0x80 | BINARY) -> bytes:

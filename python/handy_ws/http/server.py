@@ -304,18 +304,23 @@ class _Run:
     def _finish(self, until: float) -> None:
         """Wait for the other threads; called last on the acceptor's thread."""
         self.stop(max(0.0, until - monotonic()))
-        for thread in (*self._workers, self._manager_thread):
-            if thread is self._manager_thread:
-                self._manager.finish()  # no worker is left that could upgrade a connection
-            if thread.ident is not None:
-                # Even without time left, a thread that is about to end gets the chance.
-                thread.join(max(_GRACE / 10, until - monotonic()))
+        for worker in self._workers:
+            _join(worker, until)
+        self._manager.finish()  # no worker is left that could upgrade a connection
+        _join(self._manager_thread, until)
         stuck = [worker.name for worker in self._workers if worker.is_alive()]
         if self._manager_thread.is_alive():
             stuck.append(self._manager_thread.name)
         if stuck and not self._quiet:
             _logger.warning("the server stopped without waiting for: %s", ", ".join(stuck))
         self._server._ended(self)  # noqa: SLF001
+
+
+def _join(thread: threading.Thread, until: float) -> None:
+    """Wait for a thread, if it was started, until that time of the monotonic clock."""
+    if thread.ident is not None:
+        # Even without time left, a thread that is about to end gets the chance.
+        thread.join(max(_GRACE / 10, until - monotonic()))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use handy_ws_core::manager::{CloseCause, Connection};
+use handy_ws_core::manager::{CloseCause, Closed, Connection, Sent};
 use handy_ws_core::proto::{CloseCode, CloseFrame, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -86,6 +86,18 @@ impl WebSocketConnection {
     pub(crate) fn close_after_error(&self) {
         let frame = CloseFrame::new(CloseCode::INTERNAL_ERROR, "handler error").unwrap_or_default();
         self.core.close(frame, CloseCause::HandlerError);
+    }
+
+    /// What a sender gets: a `SendResult`, or `ConnectionClosed`.
+    fn result<'py>(
+        &self,
+        py: Python<'py>,
+        sent: Result<Sent, Closed>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match sent {
+            Ok(sent) => names::send_result(py, sent),
+            Err(Closed) => Err(self.closed()),
+        }
     }
 
     fn closed(&self) -> PyErr {
@@ -190,10 +202,7 @@ impl WebSocketConnection {
         py: Python<'py>,
         payload: &Bound<'py, PyString>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.core.send_text(payload.to_str()?) {
-            Ok(sent) => names::send_result(py, sent),
-            Err(_) => Err(self.closed()),
-        }
+        self.result(py, self.core.send_text(payload.to_str()?))
     }
 
     /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`). As
@@ -203,10 +212,7 @@ impl WebSocketConnection {
         py: Python<'py>,
         payload: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        match self.core.send_binary(to_bytes(payload)?.as_bytes()) {
-            Ok(sent) => names::send_result(py, sent),
-            Err(_) => Err(self.closed()),
-        }
+        self.result(py, self.core.send_binary(to_bytes(payload)?.as_bytes()))
     }
 
     /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.
@@ -225,10 +231,7 @@ impl WebSocketConnection {
             let message = format!("payload has {length} bytes, at most {MAX_CONTROL_PAYLOAD} fit");
             return Err(PyValueError::new_err(message));
         }
-        match self.core.ping(payload) {
-            Ok(sent) => names::send_result(py, sent),
-            Err(_) => Err(self.closed()),
-        }
+        self.result(py, self.core.ping(payload))
     }
 
     /// Start the closing handshake (RFC 6455 section 7.1.2; handy-httpd's `close`), behind all that
