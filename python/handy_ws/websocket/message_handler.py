@@ -34,7 +34,7 @@ class WebSocketMessageHandler:
     def on_connection_established(self, connection: WebSocketConnection) -> None:
         """Say hello: the connection can be sent to, and no message of it came before.
 
-        What is sent here is the first thing that the client gets, before any broadcast.
+        What is sent here reaches the client before whatever happens after it has seen the 101.
         """
 
     def on_text_message(self, message: WebSocketTextMessage) -> None:
