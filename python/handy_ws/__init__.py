@@ -13,7 +13,7 @@ from handy_ws._core import (
     WebSocketManager,
     WebSocketTextMessage,
 )
-from handy_ws.config import ServerConfig, WebSocketConfig
+from handy_ws.config import CompressionConfig, ServerConfig, WebSocketConfig
 from handy_ws.errors import ConnectionClosed, WebSocketError
 from handy_ws.http.context import HttpRequestContext
 from handy_ws.http.files import FileHandler
@@ -29,6 +29,7 @@ from handy_ws.websocket.stats import ManagerStats
 __all__ = [
     "CloseCause",
     "CloseCode",
+    "CompressionConfig",
     "ConnectionClosed",
     "FileHandler",
     "HttpRequest",

@@ -4,7 +4,7 @@ from typing import Any, final
 
 from typing_extensions import Buffer
 
-from handy_ws.config import WebSocketConfig
+from handy_ws.config import CompressionConfig, WebSocketConfig
 from handy_ws.http.head import RequestSource
 from handy_ws.http.request import HttpRequest
 from handy_ws.websocket.enums import CloseCause, SendResult
@@ -12,7 +12,9 @@ from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.stats import ManagerStats
 
 __all__ = [
+    "Agreement",
     "Callbacks",
+    "Negotiator",
     "PanicException",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
@@ -29,6 +31,20 @@ class Callbacks:
     """The bound methods of a message handler, without those that it does not override."""
 
     def __new__(cls, handler: WebSocketMessageHandler) -> Callbacks: ...
+
+@final
+class Negotiator:
+    """Answers what clients offer in ``Sec-WebSocket-Extensions`` (RFC 6455 section 9.1)."""
+
+    def __new__(cls, compression: CompressionConfig | None) -> Negotiator: ...
+    def negotiate(self, header: str) -> Agreement | None: ...
+
+@final
+class Agreement:
+    """What was agreed on with one client."""
+
+    @property
+    def extensions(self) -> str: ...
 
 @final
 class WebSocketTextMessage:
@@ -72,6 +88,8 @@ class WebSocketConnection:
     @property
     def subprotocol(self) -> str | None: ...
     @property
+    def extensions(self) -> str: ...
+    @property
     def is_open(self) -> bool: ...
     @property
     def buffered_bytes(self) -> int: ...
@@ -85,8 +103,8 @@ class WebSocketConnection:
     def close_reason(self) -> str | None: ...
     @property
     def close_cause(self) -> CloseCause | None: ...
-    def send_text(self, payload: str) -> SendResult: ...
-    def send_binary(self, payload: Buffer) -> SendResult: ...
+    def send_text(self, payload: str, *, compress: bool = True) -> SendResult: ...
+    def send_binary(self, payload: Buffer, *, compress: bool = True) -> SendResult: ...
     def ping(self, payload: Buffer = b"") -> SendResult: ...
     def close(self, code: int = 1000, reason: str = "") -> None: ...
 
@@ -105,12 +123,19 @@ class WebSocketManager:
         callbacks: Callbacks,
         source: RequestSource,
         subprotocol: str | None,
+        agreement: Agreement | None,
         response: bytes,
         received: bytes,
     ) -> None: ...
     def broadcast(
-        self, message: str | Buffer, *, exclude: WebSocketConnection | None = None
+        self,
+        message: str | Buffer,
+        *,
+        exclude: WebSocketConnection | None = None,
+        compress: bool = True,
     ) -> None: ...
+    @property
+    def negotiator(self) -> Negotiator: ...
     @property
     def connections(self) -> list[WebSocketConnection]: ...
     def stats(self) -> ManagerStats: ...

@@ -17,7 +17,7 @@ from typing import Any
 
 from handy_ws.http.syntax import is_field_value, is_token
 
-__all__ = ["ServerConfig", "WebSocketConfig"]
+__all__ = ["CompressionConfig", "ServerConfig", "WebSocketConfig"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -27,23 +27,63 @@ _MAX_SIZE = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CompressionConfig:
+    """Compression of messages: permessage-deflate (RFC 7692).
+
+    A client that does not offer it is served without. What a client offers can make the numbers
+    below smaller for its connection, never larger.
+
+    Attributes:
+        level: zlib's level for what is sent, 1 (fastest) to 9 (smallest). Default 1.
+        threshold: messages of fewer bytes are sent as they are. Default 256.
+        context_takeover: whether a message may refer to those before it. Small messages that
+            resemble one another get much smaller, and each connection keeps a compressor and an
+            inflater, as soon as it has compressed messages: see the documentation for the figures.
+            Without it, which is the default, nothing is kept for a connection.
+        window_bits: the base-2 logarithm of the window in bytes, 9 to 15: how far back a message
+            may refer, and with takeover how much memory a connection takes. Default 15, 32 KiB.
+    """
+
+    level: int = 1
+    threshold: int = 256
+    context_takeover: bool = False
+    window_bits: int = 15
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            ValueError: a field has a wrong type or value; the message names the field.
+        """
+        _check_integer(self, "level", 1, 9)
+        _check_integer(self, "threshold", 0, _MAX_SIZE)
+        if not isinstance(self.context_takeover, bool):
+            raise _wrong(self, "context_takeover", "must be True or False")
+        _check_integer(self, "window_bits", 9, 15)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WebSocketConfig:
     """The limits of every WebSocket connection of a server.
 
     Attributes:
-        max_message_size: the largest message that is accepted, in bytes, after reassembly.
+        max_message_size: the largest message that is accepted, in bytes, after it was put
+            together and inflated.
             A longer one closes the connection with 1009. Default 1 MiB.
         max_fragments: the most frames that one message may consist of. Default 131072.
         send_queue_limit: the most bytes that may wait to be sent to one connection. Default
             1 MiB. A message that alone is larger goes out if nothing else waits.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
+        compression: what to agree on with clients that offer compression, unless a
+            `WebSocketHandler` says otherwise for its own. Default ``None``, no compression.
     """
 
     max_message_size: int = _MIB
     max_fragments: int = 131072
     send_queue_limit: int = _MIB
     close_timeout: float = 10.0
+    compression: CompressionConfig | None = None
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -55,6 +95,8 @@ class WebSocketConfig:
         _check_integer(self, "max_fragments", 1, 2**32 - 1)
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
         _check_timeout(self, "close_timeout")
+        if not isinstance(self.compression, CompressionConfig | None):
+            raise _wrong(self, "compression", "must be a CompressionConfig or None")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from handy_ws import ServerConfig, WebSocketConfig
+from handy_ws import CompressionConfig, ServerConfig, WebSocketConfig
 
 DEFAULTS = {
     "host": "127.0.0.1",
@@ -28,6 +28,13 @@ WEBSOCKET_DEFAULTS = {
     "max_fragments": 131072,
     "send_queue_limit": 1024 * 1024,
     "close_timeout": 10.0,
+    "compression": None,
+}
+COMPRESSION_DEFAULTS = {
+    "level": 1,
+    "threshold": 256,
+    "context_takeover": False,
+    "window_bits": 15,
 }
 NOT_INTEGERS = [None, True, 1.0, "1", -1]
 NOT_TIMES = [None, True, "1", 0, -1, math.nan, math.inf, -math.inf, 1e300]
@@ -69,19 +76,34 @@ BAD: list[tuple[str, Any]] = [
     ("websocket", {}),
     ("websocket", ServerConfig),
 ]
-WEBSOCKET_BAD = [
+WEBSOCKET_BAD: list[tuple[str, Any]] = [
     *[
         (name, value)
         for name in ("max_message_size", "max_fragments", "send_queue_limit")
         for value in (*NOT_INTEGERS, 0)
     ],
     *[("close_timeout", value) for value in NOT_TIMES],
+    ("compression", True),
+    ("compression", "deflate"),
+    ("compression", {}),
+    ("compression", CompressionConfig),
+]
+COMPRESSION_BAD: list[tuple[str, Any]] = [
+    *[("level", value) for value in (*NOT_INTEGERS, 0, 10)],
+    *[("threshold", value) for value in NOT_INTEGERS],
+    *[("context_takeover", value) for value in (None, 0, 1, "yes")],
+    # 8: raw DEFLATE cannot do it.
+    *[("window_bits", value) for value in (*NOT_INTEGERS, 8, 16)],
 ]
 
 
 @pytest.mark.parametrize(
     ("config_class", "defaults"),
-    [(ServerConfig, DEFAULTS), (WebSocketConfig, WEBSOCKET_DEFAULTS)],
+    [
+        (ServerConfig, DEFAULTS),
+        (WebSocketConfig, WEBSOCKET_DEFAULTS),
+        (CompressionConfig, COMPRESSION_DEFAULTS),
+    ],
 )
 def test_the_fields_and_their_defaults(config_class: Any, defaults: dict[str, object]) -> None:
     config = config_class()
@@ -93,6 +115,7 @@ def test_the_fields_and_their_defaults(config_class: Any, defaults: dict[str, ob
     [
         *[(ServerConfig, *case) for case in BAD],
         *[(WebSocketConfig, *case) for case in WEBSOCKET_BAD],
+        *[(CompressionConfig, *case) for case in COMPRESSION_BAD],
     ],
     ids=lambda value: getattr(value, "__name__", None) or repr(value),
 )
@@ -116,6 +139,16 @@ def test_nonsense_is_refused_by_name(config_class: Any, name: str, value: object
 )
 def test_sense_is_accepted(name: str, value: object) -> None:
     assert getattr(ServerConfig(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("level", 9), ("threshold", 0), ("context_takeover", True), ("window_bits", 9)],
+)
+def test_sensible_compression_is_accepted(name: str, value: object) -> None:
+    compression = CompressionConfig(**{name: value})  # type: ignore[arg-type]
+    assert getattr(compression, name) == value
+    assert WebSocketConfig(compression=compression).compression is compression
 
 
 def test_configs_are_frozen_and_keyword_only() -> None:

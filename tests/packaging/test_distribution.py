@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC_NAMES = {
     "CloseCause",
     "CloseCode",
+    "CompressionConfig",
     "ConnectionClosed",
     "FileHandler",
     "HttpRequest",

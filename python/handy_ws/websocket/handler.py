@@ -22,7 +22,8 @@ import binascii
 import hashlib
 from typing import TYPE_CHECKING
 
-from handy_ws._core import Callbacks
+from handy_ws._core import Callbacks, Negotiator
+from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
 from handy_ws.http.syntax import is_token
@@ -32,7 +33,9 @@ from handy_ws.websocket.origin import OriginPolicy
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
+    from typing import Literal
 
+    from handy_ws._core import Agreement, WebSocketManager
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
     from handy_ws.http.request import HttpRequest
@@ -65,11 +68,15 @@ class WebSocketHandler(HttpRequestHandler):
             ``"same-origin"`` the ``Origin`` header must name the host and port of the ``Host``
             header; ``"*"`` allows all; an iterable of origins such as ``"https://example.com"``
             allows those. A client that sends no ``Origin`` is no browser, and is allowed.
+        compression: what to agree on with clients that offer compression (RFC 7692): a
+            `CompressionConfig`, ``None`` for no compression, or ``"server"`` for what the server's
+            ``WebSocketConfig.compression`` says.
         authorize: called with the request of each valid handshake, on an HTTP worker. Returns
             ``None`` to accept it or the ``HttpResponse`` that refuses it.
 
     Raises:
-        TypeError: message_handler is no ``WebSocketMessageHandler``.
+        TypeError: message_handler is no ``WebSocketMessageHandler``, or compression no
+            ``CompressionConfig``.
         ValueError: a subprotocol is no token, or an allowed origin is no origin.
     """
 
@@ -79,6 +86,7 @@ class WebSocketHandler(HttpRequestHandler):
         *,
         subprotocols: Iterable[str] = (),
         allowed_origins: str | Iterable[str] = "same-origin",
+        compression: CompressionConfig | Literal["server"] | None = "server",
         authorize: Callable[[HttpRequest], HttpResponse | None] | None = None,
     ) -> None:
         if not isinstance(message_handler, WebSocketMessageHandler):
@@ -87,15 +95,18 @@ class WebSocketHandler(HttpRequestHandler):
         self._callbacks = Callbacks(message_handler)
         self._subprotocols = _checked_subprotocols(subprotocols)
         self._origin_policy = OriginPolicy(allowed_origins)
+        self._negotiator = _checked_negotiator(compression)
         self._authorize = authorize
 
     def handle(self, context: HttpRequestContext) -> HttpResponse | None:
         """Check the handshake, and upgrade the connection or say why not."""
         head = context.head
+        manager, source = context.server.websocket_manager, context.source
         try:
             key = _check_handshake(head)
             self._check_origin(head)
             subprotocol = self._choose_subprotocol(head)
+            agreement = self._agree_on_extensions(head, manager)
         except _RefusedError as refused:
             return refused.response
         if self._authorize is not None:
@@ -109,11 +120,12 @@ class WebSocketHandler(HttpRequestHandler):
         ]
         if subprotocol is not None:
             headers.append(("Sec-WebSocket-Protocol", subprotocol))
-        manager, source = context.server.websocket_manager, context.source
+        if agreement is not None:
+            headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
 
         def take_over(sock: socket.socket, response: bytes, received: bytes) -> None:
             fd = sock.detach()  # exactly one owner closes it
-            manager.adopt(fd, self._callbacks, source, subprotocol, response, received)
+            manager.adopt(fd, self._callbacks, source, subprotocol, agreement, response, received)
 
         context.upgrade(headers, take_over)
         return None
@@ -136,6 +148,18 @@ class WebSocketHandler(HttpRequestHandler):
             reason = "Sec-WebSocket-Protocol must be a list of different tokens"
             raise _RefusedError(400, reason)
         return next((name for name in offered if name in self._subprotocols), None)
+
+    def _agree_on_extensions(
+        self, head: RequestHead, manager: WebSocketManager
+    ) -> Agreement | None:
+        values = head.get_all("sec-websocket-extensions")
+        if not values:
+            return None
+        negotiator = manager.negotiator if self._negotiator is None else self._negotiator
+        try:
+            return negotiator.negotiate(", ".join(values))
+        except ValueError as error:
+            raise _RefusedError(400, str(error)) from None
 
 
 def _check_handshake(head: RequestHead) -> str:
@@ -177,6 +201,18 @@ def _is_key(value: str) -> bool:
         return len(binascii.a2b_base64(value, strict_mode=True)) == _KEY_SIZE
     except ValueError:  # binascii.Error, or not ASCII
         return False
+
+
+def _checked_negotiator(
+    compression: CompressionConfig | Literal["server"] | None,
+) -> Negotiator | None:
+    """Return who answers offers of extensions, ``None`` for whom the server's manager names."""
+    if compression == "server":
+        return None
+    if compression is not None and not isinstance(compression, CompressionConfig):
+        message = f"compression must be a CompressionConfig, 'server' or None, not {compression!r}"
+        raise TypeError(message)
+    return Negotiator(compression)
 
 
 def _checked_subprotocols(subprotocols: Iterable[str]) -> frozenset[str]:

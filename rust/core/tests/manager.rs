@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{
-    Adoption, Batch, CloseCause, Closed, Config, Handle, Handler, Manager, NotRunning, Sent,
+    Adoption, Batch, CloseCause, Closed, Compress, Config, Handle, Handler, Manager, NotRunning,
+    Sent,
 };
 use handy_ws_core::proto::{CloseCode, CloseFrame, Limits, Opcode};
 
@@ -78,7 +79,7 @@ fn bytes_behind_the_handshake_are_not_lost() {
 fn response_and_welcome_come_first_and_whoever_has_seen_them_misses_no_broadcast() {
     let server = Server::reacting(Config::default(), |seen, connection, _| {
         if let Seen::Established(_) = seen {
-            connection.send_text("welcome").unwrap();
+            connection.send_text("welcome", Compress::Allow).unwrap();
         }
     });
     for number in 0..100 {
@@ -86,7 +87,7 @@ fn response_and_welcome_come_first_and_whoever_has_seen_them_misses_no_broadcast
         let mut response = [0; 19];
         std::io::Read::read_exact(&mut client.stream, &mut response).unwrap();
         assert_eq!(&response, b"HTTP/1.1 101 ok\r\n\r\n");
-        server.handle.broadcast_text("news", None);
+        server.handle.broadcast_text("news", None, Compress::Allow);
         client.expect_text("welcome");
         client.expect_text("news");
         client.close(1000);
@@ -158,9 +159,9 @@ fn each_senders_messages_arrive_in_its_order_and_whole() {
                     // Some small, some too large for the queue's arena, some to everyone.
                     let text = format!("{sender} {number} {}", "x".repeat(number % 7 * 1000));
                     if number % 3 == 0 {
-                        handle.broadcast_text(&text, None);
+                        handle.broadcast_text(&text, None, Compress::Allow);
                     } else {
-                        connection.send_text(&text).unwrap();
+                        connection.send_text(&text, Compress::Allow).unwrap();
                     }
                 }
             })
@@ -184,9 +185,9 @@ fn each_senders_messages_arrive_in_its_order_and_whole() {
 fn a_broadcast_reaches_everyone_but_the_excluded() {
     let server = Server::reacting(Config::default(), |seen, connection, handle| {
         if let Seen::Text(_, text) = seen {
-            handle.broadcast_text(text, Some(connection));
-            handle.broadcast_binary(text.as_bytes(), None);
-            handle.broadcast_text("last", None);
+            handle.broadcast_text(text, Some(connection), Compress::Allow);
+            handle.broadcast_binary(text.as_bytes(), None, Compress::Allow);
+            handle.broadcast_text("last", None, Compress::Allow);
         }
     });
     let mut clients: Vec<Client> = (0..20).map(|number| server.established(number).0).collect();
@@ -205,8 +206,8 @@ fn large_broadcasts_are_whole() {
     let server = Server::new(roomy());
     let clients: Vec<Client> = (0..3).map(|number| server.established(number).0).collect();
     let text = "0123456789".repeat(300_000);
-    server.handle.broadcast_text(&text, None);
-    server.handle.broadcast_text("small", None);
+    server.handle.broadcast_text(&text, None, Compress::Allow);
+    server.handle.broadcast_text("small", None, Compress::Allow);
     for mut client in clients {
         assert!(client.read_frame().1 == text.as_bytes());
         client.expect_text("small");
@@ -220,7 +221,7 @@ fn buffered_bytes_count_what_the_kernel_has_not_taken() {
     assert_eq!(connection.buffered_bytes(), 0);
     let payload = vec![b'x'; 1 << 20];
     for _ in 0..32 {
-        assert_eq!(connection.send_binary(&payload), Ok(Sent::Queued));
+        assert_eq!(connection.send_binary(&payload, Compress::Allow), Ok(Sent::Queued));
     }
     wait_until(|| connection.buffered_bytes() < 32 << 20);
     assert!(connection.buffered_bytes() > 8 << 20, "the client has not read");
@@ -281,8 +282,12 @@ fn limits_have_their_own_close_codes() {
 #[test]
 fn a_last_message_goes_out_in_answer_to_a_close_message() {
     let server = Server::reacting(Config::default(), |seen, connection, _| match seen {
-        Seen::CloseMessage(..) => assert_eq!(connection.send_text("bye"), Ok(Sent::Queued)),
-        Seen::Closed(..) => assert_eq!(connection.send_text("too late"), Err(Closed)),
+        Seen::CloseMessage(..) => {
+            assert_eq!(connection.send_text("bye", Compress::Allow), Ok(Sent::Queued));
+        }
+        Seen::Closed(..) => {
+            assert_eq!(connection.send_text("too late", Compress::Allow), Err(Closed));
+        }
         Seen::Established(_) | Seen::Text(..) | Seen::Binary(..) => {}
     });
     let mut client = server.connect(1);
@@ -308,11 +313,11 @@ fn an_empty_close_is_answered_with_an_empty_one() {
 fn a_local_close_stands_behind_what_was_sent_and_waits_for_the_answer() {
     let server = Server::new(Config::default());
     let (mut client, connection) = server.established(1);
-    connection.send_text("last words").unwrap();
+    connection.send_text("last words", Compress::Allow).unwrap();
     connection.close(close_frame(4002, "enough"), CloseCause::Local);
     connection.close(close_frame(4003, "only the first counts"), CloseCause::Local);
     assert!(!connection.is_open());
-    assert_eq!(connection.send_text("too late"), Err(Closed));
+    assert_eq!(connection.send_text("too late", Compress::Allow), Err(Closed));
     client.expect_text("last words");
     assert_eq!(client.expect_close(4002), "enough");
     client.send(Opcode::Text, b"not delivered any more");
@@ -402,14 +407,14 @@ fn a_slow_consumer_is_closed_and_nobody_else_notices() {
     let mut sent = 0;
     let mut highest = 0;
     while stalled.is_open() {
-        server.handle.broadcast_binary(&payload, None);
+        server.handle.broadcast_binary(&payload, None, Compress::Allow);
         sent += 1;
         assert!(sent < 1000, "the limit is reached");
         assert_eq!(reader.read_frame().1.len(), payload.len());
         highest = highest.max(stalled.buffered_bytes());
     }
     assert!(highest <= limit, "{highest} bytes waited");
-    server.handle.broadcast_text("still here", None);
+    server.handle.broadcast_text("still here", None, Compress::Allow);
     reader.expect_text("still here");
     let ended = server.closed(1);
     assert_eq!((ended.code, ended.cause), (CloseCode::POLICY_VIOLATION, CloseCause::SlowConsumer));
@@ -423,14 +428,14 @@ fn what_a_slow_consumer_has_got_is_whole_frames_and_a_close() {
     let mut last = Sent::Queued;
     let mut results = Vec::new();
     while last != Sent::Dropped {
-        last = connection.send_binary(&payload).unwrap();
+        last = connection.send_binary(&payload, Compress::Allow).unwrap();
         results.push(last);
         // The loop has to keep up, else the queue is full before the socket is.
         let before = connection.buffered_bytes();
         wait_for_a_while(|| connection.buffered_bytes() < before || before > 100_000);
     }
     assert!(results.contains(&Sent::Backpressure), "half full comes before full");
-    assert_eq!(connection.send_binary(&payload), Err(Closed));
+    assert_eq!(connection.send_binary(&payload, Compress::Allow), Err(Closed));
     let mut frames = 0;
     loop {
         let (first, got) = client.read_frame();
@@ -450,10 +455,10 @@ fn what_a_slow_consumer_has_got_is_whole_frames_and_a_close() {
 fn a_message_above_the_queue_limit_goes_out_alone() {
     let server = Server::new(Config { send_queue_limit: 1000, ..roomy() });
     let (mut client, connection) = server.established(1);
-    assert_eq!(connection.send_binary(&vec![7; 100_000]), Ok(Sent::Backpressure));
+    assert_eq!(connection.send_binary(&vec![7; 100_000], Compress::Allow), Ok(Sent::Backpressure));
     assert_eq!(client.read_frame().1.len(), 100_000);
     wait_until(|| connection.buffered_bytes() == 0);
-    server.handle.broadcast_binary(&vec![8; 100_000], None);
+    server.handle.broadcast_binary(&vec![8; 100_000], None, Compress::Allow);
     assert_eq!(client.read_frame().1.len(), 100_000);
     assert!(connection.is_open());
 }
@@ -480,7 +485,7 @@ fn pings_of_a_peer_that_reads_are_no_backlog() {
     let (mut client, connection) = server.established(1);
     // So much waits that the output is never empty while the client reads on.
     while connection.buffered_bytes() < 6 << 20 {
-        connection.send_binary(&[1; 10_000]).unwrap();
+        connection.send_binary(&[1; 10_000], Compress::Allow).unwrap();
     }
     let pings = masked(Opcode::Ping, &[7; 125]).repeat(8000);
     let mut sent = 0;
@@ -501,7 +506,11 @@ fn a_burst_of_small_broadcasts_respects_the_limit() {
     let server = Server::reacting(config, |seen, _, handle| {
         if let Seen::Text(..) = seen {
             for _ in 0..300_000 {
-                handle.broadcast_text("forty bytes that are sent again and again", None);
+                handle.broadcast_text(
+                    "forty bytes that are sent again and again",
+                    None,
+                    Compress::Allow,
+                );
             }
         }
     });
@@ -521,7 +530,7 @@ fn a_burst_of_small_broadcasts_respects_the_limit() {
 fn stop_closes_everyone_with_1001_and_ends_the_loop() {
     let server = Server::new(Config::default());
     let clients: Vec<Client> = (0..50).map(|number| server.established(number).0).collect();
-    server.handle.broadcast_text("soon", None);
+    server.handle.broadcast_text("soon", None, Compress::Allow);
     let threads: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
@@ -555,7 +564,7 @@ fn stop_is_bounded_when_peers_do_not_answer() {
     assert!(start.elapsed() < Duration::from_secs(5));
     assert_eq!(seen.len(), 1);
     assert_eq!(connection.end().unwrap().cause, CloseCause::ServerStop);
-    assert_eq!(connection.send_text("late"), Err(Closed));
+    assert_eq!(connection.send_text("late", Compress::Allow), Err(Closed));
 }
 
 #[test]
@@ -576,7 +585,7 @@ fn what_was_accepted_before_the_end_of_a_callback_goes_out_before_the_stop() {
     let server = Server::reacting(Config::default(), |seen, connection, handle| {
         if let Seen::Text(..) = seen {
             handle.shut_down(PATIENCE);
-            assert_eq!(connection.send_text("accepted"), Ok(Sent::Queued));
+            assert_eq!(connection.send_text("accepted", Compress::Allow), Ok(Sent::Queued));
         }
     });
     let (mut client, _) = server.established(1);
@@ -642,13 +651,13 @@ fn a_manager_can_run_again_after_a_stop() {
 #[test]
 fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
     let handle: Handle<u32> = Handle::new(Config::default());
-    handle.broadcast_text("nobody", None);
+    handle.broadcast_text("nobody", None, Compress::Allow);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut client = Client { stream };
     let stream = listener.accept().unwrap().0;
     let (response, received) = (b"101".to_vec(), Vec::new());
-    let adoption = Adoption { stream, response, received, context: 1 };
+    let adoption = Adoption { stream, response, received, deflate: None, context: 1 };
     assert_eq!(handle.adopt(adoption), Err(NotRunning));
     client.expect_end();
 }
@@ -657,7 +666,7 @@ fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
 fn closing_in_every_callback_is_harmless() {
     let server = Server::reacting(Config::default(), |seen, connection, handle| {
         connection.close(close_frame(4004, "at once"), CloseCause::Local);
-        handle.broadcast_text("noise", None);
+        handle.broadcast_text("noise", None, Compress::Allow);
         assert!(!connection.is_open(), "after {seen:?}");
     });
     for number in 0..20 {

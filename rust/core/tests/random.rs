@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use handy_ws_core::manager::{CloseCause, Config, Connection, Handle, Sent};
+use handy_ws_core::manager::{CloseCause, Compress, Config, Connection, Handle, Sent};
 use handy_ws_core::proto::{CloseCode, CloseFrame, Opcode};
 
 use support::{Client, PATIENCE, Seen, Server, masked};
@@ -141,8 +141,8 @@ impl Sender {
         let (number, text) = self.message(size);
         let sent = match self.random.below(2) {
             _ if is_ping => connection.ping(text.as_bytes()),
-            0 => connection.send_text(&text),
-            _ => connection.send_binary(text.as_bytes()),
+            0 => connection.send_text(&text, Compress::Allow),
+            _ => connection.send_binary(text.as_bytes(), Compress::Allow),
         };
         let mut said = self.said.lock().unwrap();
         match sent {
@@ -161,9 +161,9 @@ impl Sender {
         self.said.lock().unwrap().broadcasts.entry(self.number).or_default().push((number, spared));
         let except = except.map(|(_, connection)| connection);
         if self.random.one_in(2) {
-            self.handle.broadcast_text(&text, except);
+            self.handle.broadcast_text(&text, except, Compress::Allow);
         } else {
-            self.handle.broadcast_binary(text.as_bytes(), except);
+            self.handle.broadcast_binary(text.as_bytes(), except, Compress::Allow);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use handy_ws_core::manager::{CloseCause, Closed, Connection, Sent};
+use handy_ws_core::proto::deflate::Agreement;
 use handy_ws_core::proto::{CloseCode, CloseFrame, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -12,7 +13,7 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::callbacks::Callbacks;
 use crate::names::{self, ConnectionClosed};
-use crate::payload::to_bytes;
+use crate::payload::{compression, to_bytes};
 
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
@@ -20,6 +21,7 @@ pub(crate) struct Context {
     /// A `RequestSource`: it makes the request when somebody asks for it.
     pub(crate) source: Py<PyAny>,
     pub(crate) subprotocol: Option<Py<PyString>>,
+    pub(crate) deflate: Option<Agreement>,
 }
 
 /// One WebSocket connection (handy-httpd's `WebSocketConnection`).
@@ -147,6 +149,14 @@ impl WebSocketConnection {
         self.context.subprotocol.as_ref().map(|name| name.clone_ref(py))
     }
 
+    /// The extensions that were agreed on (RFC 6455 section 9.1), as the answer to the handshake
+    /// named them: permessage-deflate with its parameters (RFC 7692), or "".
+    #[getter]
+    fn extensions(&self) -> String {
+        let deflate = self.context.deflate.as_ref();
+        deflate.map(|agreed| agreed.parameters.to_string()).unwrap_or_default()
+    }
+
     /// Whether messages can be sent: until our CLOSE frame, or the end of the TCP connection.
     #[getter]
     fn is_open(&self) -> bool {
@@ -190,29 +200,35 @@ impl WebSocketConnection {
     }
 
     /// Queue a text message (handy-httpd's `sendTextMessage`). Any thread may call this; it never
-    /// blocks. The payload is copied.
+    /// blocks. The payload is copied. Where compression was agreed on and the message is long
+    /// enough, it is compressed, unless `compress` is false.
     ///
     /// Returns `SendResult.QUEUED`, `BACKPRESSURE` (queued, and more than half of
     /// `send_queue_limit` waits) or `DROPPED` (over the limit: the connection is being closed).
     ///
     /// Raises `ConnectionClosed` when the connection is closed or closing, `TypeError` if payload
     /// is no `str`, and `UnicodeEncodeError` if it has lone surrogates.
+    #[pyo3(signature = (payload, *, compress = true))]
     fn send_text<'py>(
         &self,
         py: Python<'py>,
         payload: &Bound<'py, PyString>,
+        compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.result(py, self.core.send_text(payload.to_str()?))
+        self.result(py, self.core.send_text(payload.to_str()?, compression(compress)))
     }
 
     /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`). As
     /// `send_text` otherwise.
+    #[pyo3(signature = (payload, *, compress = true))]
     fn send_binary<'py>(
         &self,
         py: Python<'py>,
         payload: &Bound<'py, PyAny>,
+        compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.result(py, self.core.send_binary(to_bytes(payload)?.as_bytes()))
+        let payload = to_bytes(payload)?;
+        self.result(py, self.core.send_binary(payload.as_bytes(), compression(compress)))
     }
 
     /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.

@@ -3,6 +3,7 @@
 mod callbacks;
 mod connection;
 mod dispatch;
+mod extensions;
 mod logging;
 mod manager;
 mod messages;
@@ -16,6 +17,8 @@ mod _core {
     use crate::callbacks::Callbacks;
     #[pymodule_export]
     use crate::connection::WebSocketConnection;
+    #[pymodule_export]
+    use crate::extensions::{Agreement, Negotiator};
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]

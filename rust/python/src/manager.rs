@@ -13,7 +13,8 @@ use pyo3::types::{PyDict, PyString};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::{Dispatcher, Roster};
-use crate::payload::Message;
+use crate::extensions::{Agreement, Negotiator};
+use crate::payload::{Message, compression};
 use crate::{logging, names};
 
 /// All the WebSocket connections of a server (handy-httpd's `WebSocketManager`).
@@ -22,6 +23,8 @@ use crate::{logging, names};
 #[pyclass(frozen, weakref, module = "handy_ws")]
 pub(crate) struct WebSocketManager {
     handle: Handle<Context>,
+    /// What to agree on where a `WebSocketHandler` says nothing about it.
+    negotiator: Py<Negotiator>,
     roster: Roster,
     /// The loop, between `open` and `run`.
     opened: Mutex<Option<Manager<Context>>>,
@@ -37,7 +40,9 @@ impl WebSocketManager {
 impl WebSocketManager {
     /// A manager with the limits of a `WebSocketConfig`.
     #[new]
-    fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn new(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let compression: Option<Bound<'_, PyAny>> = config.getattr("compression")?.extract()?;
+        let negotiator = Py::new(py, Negotiator::new(compression.as_ref())?)?;
         let close_timeout: f64 = config.getattr("close_timeout")?.extract()?;
         let config = Config {
             limits: Limits {
@@ -48,7 +53,7 @@ impl WebSocketManager {
             close_timeout: seconds(close_timeout)?,
         };
         let (handle, roster) = (Handle::new(config), Roster::default());
-        Ok(Self { handle, roster, opened: Mutex::new(None) })
+        Ok(Self { handle, negotiator, roster, opened: Mutex::new(None) })
     }
 
     /// Make ready to adopt connections; `run` does the rest.
@@ -91,15 +96,18 @@ impl WebSocketManager {
     /// Take over a socket whose handshake was accepted.
     ///
     /// The descriptor belongs to the manager from now on, also if this raises. `source` makes the
-    /// request; `response` is the 101 to send; `received` is what came behind the handshake.
+    /// request; `agreement` is what `response`, the 101 to send, says about extensions; `received`
+    /// is what came behind the handshake.
     ///
     /// Raises `RuntimeError` if the manager does not run.
+    #[expect(clippy::too_many_arguments, reason = "one call from Python, with names there")]
     fn adopt(
         &self,
         fd: RawFd,
         callbacks: Py<Callbacks>,
         source: Py<PyAny>,
         subprotocol: Option<Py<PyString>>,
+        agreement: Option<&Bound<'_, Agreement>>,
         response: Vec<u8>,
         received: Vec<u8>,
     ) -> PyResult<()> {
@@ -109,29 +117,41 @@ impl WebSocketManager {
         // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
         // nothing else closes it.
         let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
-        let context = Context { callbacks, source, subprotocol };
+        let deflate = agreement.map(|agreement| agreement.get().deflate());
+        let context = Context { callbacks, source, subprotocol, deflate };
         self.handle
-            .adopt(Adoption { stream, response, received, context })
+            .adopt(Adoption { stream, response, received, deflate, context })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
     /// Send a message to every open connection but `exclude`: a `str` as text, a bytes-like object
     /// as binary (handy-httpd's `broadcast`). Any thread may call this, also in a callback; it
-    /// never blocks. Without a running server there is nobody to send to.
+    /// never blocks. Without a running server there is nobody to send to. It is compressed once for
+    /// all connections that have agreed on the same compression, unless `compress` is false.
     ///
     /// Raises `TypeError` if the message is neither.
-    #[pyo3(signature = (message, *, exclude = None))]
+    #[pyo3(signature = (message, *, exclude = None, compress = true))]
     fn broadcast(
         &self,
         message: Message<'_>,
         exclude: Option<&Bound<'_, WebSocketConnection>>,
+        compress: bool,
     ) -> PyResult<()> {
         let except = exclude.map(|connection| connection.get().core());
+        let compress = compression(compress);
         match message {
-            Message::Text(text) => self.handle.broadcast_text(text.to_str()?, except),
-            Message::Binary(bytes) => self.handle.broadcast_binary(bytes.as_bytes(), except),
+            Message::Text(text) => self.handle.broadcast_text(text.to_str()?, except, compress),
+            Message::Binary(bytes) => {
+                self.handle.broadcast_binary(bytes.as_bytes(), except, compress);
+            }
         }
         Ok(())
+    }
+
+    /// What the server's `WebSocketConfig` allows to agree on, for handlers that leave it to that.
+    #[getter]
+    fn negotiator(&self, py: Python<'_>) -> Py<Negotiator> {
+        self.negotiator.clone_ref(py)
     }
 
     /// The connections between `on_connection_established` and `on_connection_closed`: a new list.

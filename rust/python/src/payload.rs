@@ -1,5 +1,6 @@
 //! Payloads that come from Python: a `str`, or anything that is bytes-like.
 
+use handy_ws_core::manager::Compress;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
@@ -10,6 +11,11 @@ pub(crate) fn to_bytes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
         // Any format, also one that is not contiguous; a `TypeError` if it is no buffer.
         Err(_) => Ok(PyMemoryView::from(object)?.call_method0("tobytes")?.cast_into()?),
     }
+}
+
+/// What the keyword argument `compress` of the sending methods says.
+pub(crate) fn compression(allowed: bool) -> Compress {
+    if allowed { Compress::Allow } else { Compress::Never }
 }
 
 /// A message for a broadcast: text if it is a `str`, else binary.

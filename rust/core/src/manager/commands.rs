@@ -7,11 +7,14 @@ use mio::{Interest, Token};
 
 use crate::proto::{CloseCode, CloseFrame};
 
-use super::connection::{CloseCause, Connection};
+use super::connection::{CloseCause, Compress, Connection};
 use super::handler::Event;
 use super::peer::Peer;
-use super::queue::{Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame};
+use super::queue::{
+    Address, Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame,
+};
 use super::turn::{Manager, after, find, list};
+use super::variants::Variants;
 
 impl<C: Send> Manager<C> {
     /// Takes all commands, in order. For peers that are owed a CLOSE the door shuts here: what was
@@ -28,11 +31,18 @@ impl<C: Send> Manager<C> {
         for command in list.drain(..) {
             match command {
                 Command::Adopt(adoption) => self.adopt(*adoption),
-                Command::Send { audience: Audience::One(target), frames, messages } => {
-                    self.send(target, frames, arena, messages);
-                }
-                Command::Send { audience: Audience::All { except }, frames, messages } => {
-                    self.broadcast(except, frames, arena, messages);
+                Command::Send { address: Address { audience, compress }, frames, messages } => {
+                    match (audience, compress) {
+                        (Audience::One(target), Compress::Never) => {
+                            self.send(target, frames, arena, messages);
+                        }
+                        (Audience::One(target), Compress::Allow) => {
+                            self.send_compressed(target, frames.bytes(arena), messages);
+                        }
+                        (Audience::All { except }, compress) => {
+                            self.broadcast(except, frames.bytes(arena), messages, compress);
+                        }
+                    }
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
                 Command::Finish => self.finishing = true,
@@ -46,7 +56,7 @@ impl<C: Send> Manager<C> {
     }
 
     fn adopt(&mut self, adoption: Adoption<C>) {
-        let Adoption { stream, response, mut received, context } = adoption;
+        let Adoption { stream, response, mut received, deflate, context } = adoption;
         let entry = self.peers.vacant_entry();
         let slot = entry.key();
         let registered = stream.set_nonblocking(true).and_then(|()| {
@@ -62,7 +72,7 @@ impl<C: Send> Manager<C> {
                 return;
             }
         };
-        let peer = entry.insert(Peer::new(stream, slot, response));
+        let peer = entry.insert(Peer::new(stream, slot, response, deflate));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =
@@ -95,11 +105,30 @@ impl<C: Send> Manager<C> {
         }
     }
 
-    fn broadcast(&mut self, except: Option<Target>, frames: Frames, arena: &[u8], messages: u64) {
-        let frames: Arc<[u8]> = match frames {
-            Frames::Arena(range) => Arc::from(&arena[range]),
-            Frames::Own(frame) => Arc::from(frame),
-        };
+    /// Sends frames of which some may be compressed. The sender has counted what they were before.
+    fn send_compressed(&mut self, target: Target, frames: &[u8], messages: u64) {
+        let Some(peer) = find(&mut self.peers, target) else { return };
+        if !peer.takes_messages() {
+            return;
+        }
+        if let Some(deflate) = &mut peer.deflate {
+            peer.output.append_with(&mut self.pool, |out| {
+                deflate.compress(frames, &mut self.deflaters, out);
+            });
+            self.counters.messages_sent += messages;
+            peer.account(frames.len());
+            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+        }
+    }
+
+    fn broadcast(
+        &mut self,
+        except: Option<Target>,
+        frames: &[u8],
+        messages: u64,
+        compress: Compress,
+    ) {
+        let mut variants = Variants::new(frames);
         let limit = self.config.send_queue_limit;
         let mut slow = Vec::new();
         for (slot, peer) in &mut self.peers {
@@ -107,6 +136,8 @@ impl<C: Send> Manager<C> {
             if is_exempt || !peer.takes_messages() {
                 continue;
             }
+            let deflate = peer.deflate.as_mut().filter(|_| compress == Compress::Allow);
+            let frames = variants.choose(deflate, &mut self.deflaters);
             // A burst is no reason to call a peer slow: first let the socket take what it can.
             if peer.would_exceed(frames.len(), limit) && !peer.blocked {
                 let _ = peer.flush(&mut self.pool, &mut self.counters);
@@ -115,7 +146,7 @@ impl<C: Send> Manager<C> {
                 slow.push(Target { slot, id: peer.link.id });
                 continue;
             }
-            peer.output.push_shared(&frames);
+            peer.output.push_shared(frames);
             self.counters.messages_sent += messages;
             list(&mut self.dirty, &mut peer.listed_dirty, slot);
         }

@@ -41,6 +41,16 @@ pub struct End {
     pub cause: CloseCause,
 }
 
+/// Whether a message may be compressed, where that was agreed on with its receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compress {
+    /// If it is long enough for that to be worth it.
+    Allow,
+    /// It goes out as it is: it would not get smaller, or it mixes a secret with what a stranger
+    /// may choose, and its length would tell (RFC 7692, section 9).
+    Never,
+}
+
 /// What became of a message that was given to [`Connection::send_text`] or its siblings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -62,6 +72,8 @@ pub struct Closed;
 pub(super) struct Link {
     pub(super) id: u64,
     pub(super) slot: usize,
+    /// Whether messages may be compressed on their way out.
+    pub(super) compresses: bool,
     /// Whether sending is allowed. Before a CLOSE frame it is changed under the queue's lock, so
     /// that no message is accepted behind it; without the lock only where all that waits is lost
     /// anyway, with a slow consumer or with the network.
@@ -73,10 +85,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(slot: usize) -> Self {
+    pub(super) fn new(slot: usize, compresses: bool) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             slot,
+            compresses,
             open: AtomicBool::new(true),
             buffered: AtomicUsize::new(0),
             end: OnceLock::new(),
@@ -122,18 +135,18 @@ impl<C> Connection<C> {
     }
 
     /// Queues a text message. The payload is copied.
-    pub fn send_text(&self, payload: &str) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Text, payload.as_bytes())
+    pub fn send_text(&self, payload: &str, compress: Compress) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Text, payload.as_bytes(), compress)
     }
 
-    /// Queues a binary message. The payload is copied.
-    pub fn send_binary(&self, payload: &[u8]) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Binary, payload)
+    /// Queues a binary message. As [`send_text`](Self::send_text) otherwise.
+    pub fn send_binary(&self, payload: &[u8], compress: Compress) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Binary, payload, compress)
     }
 
     /// Queues a PING of at most 125 bytes (the caller sees to that).
     pub fn ping(&self, payload: &[u8]) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Ping, payload)
+        self.queue.send(&self.link, Opcode::Ping, payload, Compress::Never)
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2) behind all that was sent before.

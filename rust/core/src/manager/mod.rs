@@ -20,13 +20,14 @@ mod output;
 mod peer;
 mod queue;
 mod turn;
+mod variants;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proto::{Limits, Opcode};
 
-pub use connection::{CloseCause, Closed, Connection, End, Sent};
+pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
 pub use handler::{Batch, Event, Handler, bytes};
 pub use queue::{Adoption, NotRunning};
@@ -78,14 +79,25 @@ impl<C> Handle<C> {
     }
 
     /// Sends a text message to every open connection but `except`.
-    pub fn broadcast_text(&self, payload: &str, except: Option<&Connection<C>>) {
+    pub fn broadcast_text(
+        &self,
+        payload: &str,
+        except: Option<&Connection<C>>,
+        compress: Compress,
+    ) {
         let except = except.map(Connection::target);
-        self.queue.broadcast(Opcode::Text, payload.as_bytes(), except);
+        self.queue.broadcast(Opcode::Text, payload.as_bytes(), except, compress);
     }
 
-    /// Sends a binary message to every open connection but `except`.
-    pub fn broadcast_binary(&self, payload: &[u8], except: Option<&Connection<C>>) {
-        self.queue.broadcast(Opcode::Binary, payload, except.map(Connection::target));
+    /// Sends a binary message. As [`broadcast_text`](Self::broadcast_text) otherwise.
+    pub fn broadcast_binary(
+        &self,
+        payload: &[u8],
+        except: Option<&Connection<C>>,
+        compress: Compress,
+    ) {
+        let except = except.map(Connection::target);
+        self.queue.broadcast(Opcode::Binary, payload, except, compress);
     }
 
     /// Closes every connection with 1001, also those that are adopted from now on, and cuts them

@@ -8,7 +8,11 @@ use std::sync::atomic::Ordering;
 
 use mio::net::TcpStream;
 
-use crate::proto::{self, CloseCode, CloseFrame, Input, Limits, Opcode, Payload, Received};
+use crate::proto::SharedInflater;
+use crate::proto::deflate::{Agreement, OutboundDeflate};
+use crate::proto::{
+    self, CloseCode, CloseFrame, Inflation, Input, Limits, Opcode, Payload, Received,
+};
 
 use super::connection::{CloseCause, End, Link};
 use super::counters::Counters;
@@ -69,6 +73,10 @@ pub(super) struct Peer {
     pub(super) link: Arc<Link>,
     pub(super) protocol: proto::Connection,
     pub(super) output: Output,
+    /// There if compression was agreed on.
+    pub(super) deflate: Option<OutboundDeflate>,
+    /// Bytes that have been read and wait for the next turn, because this one has inflated enough.
+    held: Vec<u8>,
     pub(super) stage: Stage,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
@@ -93,6 +101,9 @@ pub(super) struct Peer {
 /// What a peer needs of the loop to take bytes in.
 pub(super) struct Intake<'a, C> {
     pub(super) limits: &'a Limits,
+    pub(super) inflater: &'a mut SharedInflater,
+    /// Bytes that may still be inflated in this turn: decoding stops when none are left.
+    pub(super) inflate_budget: &'a mut usize,
     pub(super) pool: &'a mut BufferPool,
     pub(super) events: &'a mut Vec<Event<C>>,
     pub(super) counters: &'a mut Counters,
@@ -100,12 +111,20 @@ pub(super) struct Intake<'a, C> {
 
 impl Peer {
     /// A peer that is sent the 101 response first.
-    pub(super) fn new(stream: TcpStream, slot: usize, response: Vec<u8>) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        slot: usize,
+        response: Vec<u8>,
+        deflate: Option<Agreement>,
+    ) -> Self {
+        let inflation = deflate.map_or(Inflation::Off, |agreed| agreed.inflation());
         Self {
             stream,
-            link: Arc::new(Link::new(slot)),
-            protocol: proto::Connection::new(),
+            link: Arc::new(Link::new(slot, deflate.is_some())),
+            protocol: proto::Connection::new(inflation),
             output: Output::new(response),
+            deflate: deflate.map(|agreed| agreed.outbound()),
+            held: Vec::new(),
             stage: Stage::Adopted,
             cause: None,
             close_answered: false,
@@ -143,7 +162,7 @@ impl Peer {
                 let arrived = &mut arena[room.start..room.start + count];
                 let used = self.decode(arrived, Some(room.start), intake);
                 // A short read has emptied the socket, except for a FIN behind the data.
-                let more = count == asked || self.read_closed;
+                let more = count == asked || self.read_closed || self.holds();
                 let readiness = if more { Readiness::More } else { Readiness::Drained };
                 Taken { count, kept: if used { count } else { 0 }, readiness }
             }
@@ -169,18 +188,23 @@ impl Peer {
         let mut used = false;
         let mut start = 0;
         loop {
-            let mut input = Input::new(&mut bytes[start..]);
-            let Some(received) = self.protocol.receive(intake.limits, &mut input) else {
+            if *intake.inflate_budget == 0 && self.deflate.is_some() {
+                self.held = bytes[start..].to_vec();
                 return used;
-            };
+            }
+            let mut input = Input::new(&mut bytes[start..]);
+            let received = self.protocol.receive(intake.limits, intake.inflater, &mut input);
+            let Some(received) = received else { return used };
             let end = start + input.position();
             let event = match received {
                 Received::Text(payload) => {
+                    self.spend(&payload, intake.inflate_budget);
                     let payload = place(payload, &bytes[start..], base.map(|base| base + start));
                     used |= matches!(payload, Payload::InPlace(_));
                     Event::Text { slot, payload }
                 }
                 Received::Binary(payload) => {
+                    self.spend(&payload, intake.inflate_budget);
                     let payload = place(payload, &bytes[start..], base.map(|base| base + start));
                     used |= matches!(payload, Payload::InPlace(_));
                     Event::Binary { slot, payload }
@@ -214,6 +238,23 @@ impl Peer {
             intake.events.push(event);
             start = end;
         }
+    }
+
+    /// Takes what an inflated message has cost off the budget.
+    fn spend(&self, payload: &Payload, inflate_budget: &mut usize) {
+        if let (Payload::Assembled(bytes), Some(_)) = (payload, &self.deflate) {
+            *inflate_budget = inflate_budget.saturating_sub(bytes.len());
+        }
+    }
+
+    /// What was read in an earlier turn and is to be decoded before anything else is read.
+    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
+        (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
+    }
+
+    /// Whether bytes that have been read wait to be decoded.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Notes that the socket has ended. True if that was a FIN behind a CLOSE: such a peer may

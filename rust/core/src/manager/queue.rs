@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use mio::Waker;
 
+use crate::proto::deflate::Agreement;
 use crate::proto::{self, CloseCode, CloseFrame, Opcode};
 
-use super::connection::{CloseCause, Closed, Link, Sent};
+use super::connection::{CloseCause, Closed, Compress, Link, Sent};
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.
@@ -42,6 +43,8 @@ pub struct Adoption<C> {
     pub response: Vec<u8>,
     /// What the client sent behind its handshake.
     pub received: Vec<u8>,
+    /// What the response says about compression.
+    pub deflate: Option<Agreement>,
     /// Goes to [`super::Event::Established`].
     pub context: C,
 }
@@ -60,6 +63,13 @@ pub(super) enum Audience {
     All { except: Option<Target> },
 }
 
+/// Where frames go, and what may become of them on the way. Runs are made of what is equal here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) audience: Audience,
+    pub(super) compress: Compress,
+}
+
 /// Whole frames, end to end.
 #[derive(Debug)]
 pub(super) enum Frames {
@@ -69,10 +79,20 @@ pub(super) enum Frames {
     Own(Vec<u8>),
 }
 
+impl Frames {
+    /// Where they stand, given the arena that they came with.
+    pub(super) fn bytes<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Arena(range) => &arena[range.clone()],
+            Self::Own(frame) => frame,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Command<C> {
     Adopt(Box<Adoption<C>>),
-    Send { audience: Audience, frames: Frames, messages: u64 },
+    Send { address: Address, frames: Frames, messages: u64 },
     Close { target: Target, frame: CloseFrame, cause: CloseCause },
     Finish,
 }
@@ -105,14 +125,14 @@ impl<C> Commands<C> {
         self.arena.shrink_to(KEPT_ARENA_SIZE);
     }
 
-    /// Encodes a small frame into the arena, as part of the last command if that is for the same
-    /// audience and its frames end where the arena does.
-    fn push_small(&mut self, audience: Audience, opcode: Opcode, payload: &[u8], run_limit: usize) {
+    /// Encodes a small frame into the arena, as part of the last command if that has the same
+    /// address and its frames end where the arena does.
+    fn push_small(&mut self, address: Address, opcode: Opcode, payload: &[u8], run_limit: usize) {
         let start = self.arena.len();
         proto::encode_frame(&mut self.arena, opcode, payload);
-        if let Some(Command::Send { audience: last, frames: Frames::Arena(range), messages }) =
+        if let Some(Command::Send { address: last, frames: Frames::Arena(range), messages }) =
             self.list.last_mut()
-            && *last == audience
+            && *last == address
             && range.end == start
             && self.arena.len() - range.start <= run_limit
         {
@@ -121,7 +141,7 @@ impl<C> Commands<C> {
             return;
         }
         let frames = Frames::Arena(start..self.arena.len());
-        self.list.push(Command::Send { audience, frames, messages: 1 });
+        self.list.push(Command::Send { address, frames, messages: 1 });
     }
 }
 
@@ -152,7 +172,13 @@ impl<C> Queue<C> {
 
     // What any thread calls.
 
-    pub(super) fn send(&self, link: &Link, opcode: Opcode, payload: &[u8]) -> Result<Sent, Closed> {
+    pub(super) fn send(
+        &self,
+        link: &Link,
+        opcode: Opcode,
+        payload: &[u8],
+        compress: Compress,
+    ) -> Result<Sent, Closed> {
         let size = proto::encoded_size(payload.len());
         let own = own_frame(opcode, payload);
         let mut state = self.lock();
@@ -168,7 +194,9 @@ impl<C> Queue<C> {
         }
         link.buffered.fetch_add(size, Ordering::Relaxed);
         let audience = Audience::One(Target { slot: link.slot, id: link.id });
-        self.push_frame(&mut state.commands, audience, opcode, payload, own);
+        let compress = if link.compresses { compress } else { Compress::Never };
+        let address = Address { audience, compress };
+        self.push_frame(&mut state.commands, address, opcode, payload, own);
         wake(state);
         let half_full = waiting + size > self.send_limit / 2;
         Ok(if half_full { Sent::Backpressure } else { Sent::Queued })
@@ -176,11 +204,18 @@ impl<C> Queue<C> {
 
     /// Sends to all connections that are open when the loop takes the command. Without a running
     /// loop there are none.
-    pub(super) fn broadcast(&self, opcode: Opcode, payload: &[u8], except: Option<Target>) {
+    pub(super) fn broadcast(
+        &self,
+        opcode: Opcode,
+        payload: &[u8],
+        except: Option<Target>,
+        compress: Compress,
+    ) {
         let own = own_frame(opcode, payload);
         let mut state = self.lock();
         if state.waker.is_some() {
-            self.push_frame(&mut state.commands, Audience::All { except }, opcode, payload, own);
+            let address = Address { audience: Audience::All { except }, compress };
+            self.push_frame(&mut state.commands, address, opcode, payload, own);
             wake(state);
         }
     }
@@ -204,16 +239,16 @@ impl<C> Queue<C> {
     fn push_frame(
         &self,
         commands: &mut Commands<C>,
-        audience: Audience,
+        address: Address,
         opcode: Opcode,
         payload: &[u8],
         own: Option<Vec<u8>>,
     ) {
         match own {
-            None => commands.push_small(audience, opcode, payload, self.run_limit),
+            None => commands.push_small(address, opcode, payload, self.run_limit),
             Some(frame) => {
                 let frames = Frames::Own(frame);
-                commands.list.push(Command::Send { audience, frames, messages: 1 });
+                commands.list.push(Command::Send { address, frames, messages: 1 });
             }
         }
     }

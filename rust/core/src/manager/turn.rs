@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
-use crate::proto::{CloseCode, CloseFrame};
+use crate::proto::deflate::SharedDeflaters;
+use crate::proto::{CloseCode, CloseFrame, SharedInflater};
 
 use super::connection::CloseCause;
 use super::counters::{Counters, SharedCounters};
@@ -25,6 +26,10 @@ const ARENA_SIZE: usize = 512 * 1024;
 
 /// Bytes that one connection may bring into a turn.
 const READ_BUDGET: usize = 128 * 1024;
+
+/// Bytes that may be inflated in a turn, for all connections; the message that exceeds it is the
+/// last one. What a peer sends can be a thousand times as large as it looks.
+const INFLATE_BUDGET: usize = 512 * 1024;
 
 /// Reading goes on in the next turn when the arena has less room than this.
 const MIN_ROOM: usize = 16 * 1024;
@@ -48,6 +53,11 @@ pub struct Manager<C> {
     /// What the handler gets next, and how much of its arena is used.
     pub(super) batch: Batch<C>,
     used: usize,
+    /// Of those connections that keep no history of what was compressed.
+    pub(super) inflater: SharedInflater,
+    pub(super) deflaters: SharedDeflaters,
+    /// What is left of [`INFLATE_BUDGET`].
+    inflate_budget: usize,
     /// An empty queue to swap with the full one.
     pub(super) spare: Commands<C>,
     /// Slots to read from, to flush, and to remove at the end of the turn.
@@ -89,6 +99,9 @@ impl<C: Send> Manager<C> {
             pool: BufferPool::default(),
             batch: Batch::new(ARENA_SIZE),
             used: 0,
+            inflater: SharedInflater::new(),
+            deflaters: SharedDeflaters::new(),
+            inflate_budget: INFLATE_BUDGET,
             spare: Commands::default(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
@@ -163,7 +176,7 @@ impl<C: Send> Manager<C> {
     fn read(&mut self) {
         for _ in 0..self.ready.len() {
             let room = (ARENA_SIZE - self.used).min(READ_BUDGET);
-            if room < MIN_ROOM {
+            if room < MIN_ROOM || self.inflate_budget == 0 {
                 return;
             }
             let Some(slot) = self.ready.pop_front() else { return };
@@ -171,8 +184,12 @@ impl<C: Send> Manager<C> {
         }
     }
 
-    /// Reads until the socket is empty or `budget` bytes have come.
+    /// Reads until the socket is empty or a budget is used up.
     fn read_from(&mut self, slot: usize, mut budget: usize) {
+        if self.decode_held(slot) {
+            self.ready.push_back(slot);
+            return;
+        }
         let readiness = loop {
             let room = self.used..self.used + budget;
             let mut intake = Taken::default();
@@ -181,7 +198,7 @@ impl<C: Send> Manager<C> {
             });
             self.used += intake.kept;
             budget -= intake.count;
-            if intake.readiness != Readiness::More || budget == 0 {
+            if intake.readiness != Readiness::More || budget == 0 || self.inflate_budget == 0 {
                 break intake.readiness;
             }
         };
@@ -197,6 +214,17 @@ impl<C: Send> Manager<C> {
         }
     }
 
+    /// Decodes what an earlier turn has left of a peer's bytes; false if it has left nothing.
+    fn decode_held(&mut self, slot: usize) -> bool {
+        let Some(mut held) = self.peers.get_mut(slot).and_then(Peer::take_held) else {
+            return false;
+        };
+        self.take_in(slot, |peer, _, intake| {
+            peer.decode(&mut held, None, intake);
+        });
+        true
+    }
+
     /// Lets a peer take bytes in, and does what they call for. A panic in there is a fault of
     /// ours, and ends this connection only.
     pub(super) fn take_in(
@@ -209,6 +237,8 @@ impl<C: Send> Manager<C> {
         let was_open = peer.protocol.is_open();
         let mut intake = Intake {
             limits: &self.config.limits,
+            inflater: &mut self.inflater,
+            inflate_budget: &mut self.inflate_budget,
             pool: &mut self.pool,
             events: &mut self.batch.events,
             counters: &mut self.counters,
@@ -223,6 +253,10 @@ impl<C: Send> Manager<C> {
         }
         if !peer.output.is_empty() || peer.protocol.is_closed() {
             list(&mut self.dirty, &mut peer.listed_dirty, slot);
+        }
+        if peer.holds() && !peer.listed_ready {
+            peer.listed_ready = true;
+            self.ready.push_back(slot);
         }
         if was_open && !peer.protocol.is_open() {
             self.owed.push(target);
@@ -252,6 +286,7 @@ impl<C: Send> Manager<C> {
             self.batch.events.clear();
         }
         self.used = 0;
+        self.inflate_budget = INFLATE_BUDGET;
         for target in self.adopted.drain(..) {
             let Some(peer) = find(&mut self.peers, target) else { continue };
             if peer.stage == Stage::Adopted {

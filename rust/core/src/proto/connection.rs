@@ -6,7 +6,9 @@
 //! once [`is_closed`](Connection::is_closed), a server is the first to close it (section 7.1.1).
 //! So are all deadlines: a peer that never answers our CLOSE is not noticed here.
 
-use super::{CloseFrame, Decoder, Event, Input, Limits, Payload, ProtocolError};
+use super::{
+    CloseFrame, Decoder, Event, Inflation, Input, Limits, Payload, ProtocolError, SharedInflater,
+};
 
 /// The protocol state of one server-side connection, from the 101 answer on.
 ///
@@ -54,17 +56,11 @@ enum State {
     Closed(CloseFrame),
 }
 
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Connection {
     /// An open connection on which nothing was received yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self { state: State::Open(Decoder::new()) }
+    pub fn new(inflation: Inflation) -> Self {
+        Self { state: State::Open(Decoder::new(inflation)) }
     }
 
     /// Reads up to the next thing that matters in this state; `None` if the input is used up.
@@ -73,9 +69,14 @@ impl Connection {
     /// it is only the peer's answer, or an error in its place. After the peer's CLOSE or an error
     /// nothing further is read: the input is given up.
     #[inline]
-    pub fn receive(&mut self, limits: &Limits, input: &mut Input<'_>) -> Option<Received> {
+    pub fn receive(
+        &mut self,
+        limits: &Limits,
+        inflater: &mut SharedInflater,
+        input: &mut Input<'_>,
+    ) -> Option<Received> {
         match &mut self.state {
-            State::Open(decoder) => match decoder.next(limits, input) {
+            State::Open(decoder) => match decoder.next(limits, inflater, input) {
                 Ok(None) => None,
                 Ok(Some(Event::Text(payload))) => Some(Received::Text(payload)),
                 Ok(Some(Event::Binary(payload))) => Some(Received::Binary(payload)),
@@ -91,7 +92,7 @@ impl Connection {
                 }
             },
             State::Closing { decoder, sent } => {
-                let received = match decoder.skip_to_close(limits, input) {
+                let received = match decoder.skip_to_close(limits, inflater, input) {
                     Ok(None) => return None,
                     Ok(Some(frame)) => Received::Close(frame),
                     // Our only CLOSE is out, so the error cannot be told any more.
@@ -196,15 +197,16 @@ mod tests {
 
     impl Server {
         fn new() -> Self {
-            Self { connection: Connection::new(), out: Vec::new() }
+            Self { connection: Connection::new(Inflation::Off), out: Vec::new() }
         }
 
         /// Everything that comes out of these bytes; they must be used up in the end.
         fn receive(&mut self, bytes: &[u8]) -> Vec<Received> {
             let mut bytes = bytes.to_vec();
             let mut input = Input::new(&mut bytes);
-            let received =
-                std::iter::from_fn(|| self.connection.receive(&LIMITS, &mut input)).collect();
+            let mut inflater = SharedInflater::new();
+            let next = || self.connection.receive(&LIMITS, &mut inflater, &mut input);
+            let received = std::iter::from_fn(next).collect();
             assert_eq!(input.remaining(), 0);
             received
         }
@@ -266,7 +268,6 @@ mod tests {
         assert_eq!(server.connection.close_frame(), None);
         assert!(!server.answer(), "nothing is to be answered");
         assert_eq!(server.out, []);
-        assert_eq!(Connection::default().close_frame(), None);
     }
 
     #[test]

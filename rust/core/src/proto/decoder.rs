@@ -3,7 +3,7 @@
 //! A frame that is whole in the input is unmasked where it lies, and its event points there.
 //! Everything else is taken over: an unfinished header into a few bytes of the decoder itself, an
 //! unfinished control frame into a buffer of its own (a message may be open at the same time), an
-//! unfinished data frame into its [`Message`]. So the input is always used up in the end, and a
+//! unfinished or compressed data frame into its [`Message`]. So the input is always used up in the end, and a
 //! connection between two messages owns no heap.
 //!
 //! Headers are judged byte by byte, in the order of the bytes; what is wrong first is reported,
@@ -11,7 +11,8 @@
 
 use std::ops::Range;
 
-use super::frame::{self, Header, MASK_KEY_SIZE};
+use super::deflate::{InboundDeflate, Inflation, SharedInflater, compressed_limit};
+use super::frame::{self, First, Header, MASK_KEY_SIZE};
 use super::mask::{apply_mask, rotate_key};
 use super::message::{Event, Message, Payload, Sink};
 use super::{CloseFrame, MAX_HEADER_SIZE, Opcode, ProtocolError, utf8};
@@ -83,8 +84,10 @@ impl<'a> Input<'a> {
 #[derive(Debug, Default)]
 pub struct Decoder {
     frame: Frame,
-    /// The message that is open, possibly between two of its fragments.
-    message: Option<Message>,
+    /// The message that is open, possibly between two of its fragments. Boxed, as it owns heap
+    /// anyway.
+    message: Option<Box<Message>>,
+    deflate: InboundDeflate,
 }
 
 /// Where in a frame the input ended.
@@ -123,8 +126,8 @@ impl Default for Frame {
 impl Decoder {
     /// A decoder for a connection on which nothing was received yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(inflation: Inflation) -> Self {
+        Self { deflate: InboundDeflate::new(inflation), ..Self::default() }
     }
 
     /// Reads up to the end of the next message or control frame.
@@ -135,20 +138,23 @@ impl Decoder {
     pub fn next(
         &mut self,
         limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
     ) -> Result<Option<Event>, ProtocolError> {
-        self.advance(limits, input, Sink::Keep)
+        self.advance(limits, inflater, input, Sink::Keep)
     }
 
-    /// Reads up to the next CLOSE frame; everything else is checked as always, and forgotten.
+    /// Reads up to the next CLOSE frame; everything else is checked as always, and forgotten. Only
+    /// what is compressed is not looked into.
     ///
     /// To be used after [`discard_message`](Self::discard_message).
     pub(crate) fn skip_to_close(
         &mut self,
         limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
     ) -> Result<Option<CloseFrame>, ProtocolError> {
-        while let Some(event) = self.advance(limits, input, Sink::Discard)? {
+        while let Some(event) = self.advance(limits, inflater, input, Sink::Discard)? {
             match event {
                 Event::Close(frame) => return Ok(Some(frame)),
                 Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong(_) => {}
@@ -159,6 +165,7 @@ impl Decoder {
 
     /// Forgets what has come of the open message, but not that it is open.
     pub(crate) fn discard_message(&mut self) {
+        self.deflate.discard();
         if let Some(message) = &mut self.message {
             message.discard_payload();
         }
@@ -167,6 +174,7 @@ impl Decoder {
     fn advance(
         &mut self,
         limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
         sink: Sink,
     ) -> Result<Option<Event>, ProtocolError> {
@@ -176,12 +184,12 @@ impl Decoder {
                 Frame::Header { length: 0, .. } => match self.parse_header(limits, input.rest())? {
                     Some((header, size)) => {
                         input.position += size;
-                        self.read_frame(header, input, sink)?
+                        self.read_frame(header, limits, inflater, input, sink)?
                     }
-                    None => self.read_split(limits, input, sink)?,
+                    None => self.read_split(limits, inflater, input, sink)?,
                 },
-                Frame::Header { .. } => self.read_split(limits, input, sink)?,
-                Frame::Data { .. } => self.read_data(input, sink)?,
+                Frame::Header { .. } => self.read_split(limits, inflater, input, sink)?,
+                Frame::Data { .. } => self.read_data(limits, inflater, input, sink)?,
                 Frame::Control(_) => self.read_control(input)?,
             };
             if event.is_some() {
@@ -196,6 +204,7 @@ impl Decoder {
     fn read_split(
         &mut self,
         limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
         sink: Sink,
     ) -> Result<Option<Event>, ProtocolError> {
@@ -215,7 +224,7 @@ impl Decoder {
         // The stashed bytes alone were no header, so it ends behind them.
         input.position += size - stashed;
         self.frame = Frame::default();
-        self.read_frame(header, input, sink)
+        self.read_frame(header, limits, inflater, input, sink)
     }
 
     /// Judges what there is of a header, byte after byte; `None` if it is not whole.
@@ -229,12 +238,13 @@ impl Decoder {
         bytes: &[u8],
     ) -> Result<Option<(Header, usize)>, ProtocolError> {
         let Some((&first, bytes)) = bytes.split_first() else { return Ok(None) };
-        let (fin, opcode) = frame::parse_first(first)?;
+        let first = frame::parse_first(first, self.deflate.is_on())?;
+        let First { fin, compressed, opcode } = first;
         self.check_order(limits, opcode)?;
         let Some((length, size)) = frame::parse_length(opcode, bytes)? else { return Ok(None) };
-        let length = self.check_size(limits, opcode, length)?;
+        let length = self.check_size(limits, first, length)?;
         let Some(&key) = bytes[size..].first_chunk() else { return Ok(None) };
-        Ok(Some((Header { fin, opcode, key, length }, 1 + size + MASK_KEY_SIZE)))
+        Ok(Some((Header { fin, compressed, opcode, key, length }, 1 + size + MASK_KEY_SIZE)))
     }
 
     /// Whether a frame of this kind may come now (RFC 6455, section 5.4).
@@ -256,15 +266,17 @@ impl Decoder {
     fn check_size(
         &self,
         limits: &Limits,
-        opcode: Opcode,
+        first: First,
         length: u64,
     ) -> Result<usize, ProtocolError> {
         let limit = limits.max_message_size;
+        // What is compressed is judged by its size once it is inflated, too.
+        let most = |compressed| if compressed { compressed_limit(limit) } else { limit };
         let free = match &self.message {
             // A control frame has at most 125 bytes and belongs to no message.
-            _ if opcode.is_control() => usize::MAX,
-            None => limit,
-            Some(message) => limit.saturating_sub(message.announced()),
+            _ if first.opcode.is_control() => usize::MAX,
+            None => most(first.compressed),
+            Some(message) => most(message.is_compressed()).saturating_sub(message.announced()),
         };
         match usize::try_from(length) {
             Ok(length) if length <= free => Ok(length),
@@ -277,26 +289,30 @@ impl Decoder {
     fn read_frame(
         &mut self,
         header: Header,
+        limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
         sink: Sink,
     ) -> Result<Option<Event>, ProtocolError> {
-        let Header { fin, opcode, key, length } = header;
+        let Header { fin, compressed, opcode, key, length } = header;
         if length > input.remaining() {
             self.begin(header);
             return Ok(None);
         }
         let event = match opcode {
-            Opcode::Text if fin => {
+            Opcode::Text if fin && !compressed => {
                 let range = input.unmask(length, key);
                 if utf8::to_str(&input.bytes[range.clone()]).is_err() {
                     return Err(ProtocolError::InvalidUtf8);
                 }
                 Event::Text(Payload::InPlace(range))
             }
-            Opcode::Binary if fin => Event::Binary(Payload::InPlace(input.unmask(length, key))),
+            Opcode::Binary if fin && !compressed => {
+                Event::Binary(Payload::InPlace(input.unmask(length, key)))
+            }
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
                 self.begin(header);
-                return self.read_data(input, sink);
+                return self.read_data(limits, inflater, input, sink);
             }
             Opcode::Ping => Event::Ping(Payload::InPlace(input.unmask(length, key))),
             Opcode::Pong => Event::Pong(Payload::InPlace(input.unmask(length, key))),
@@ -310,14 +326,14 @@ impl Decoder {
 
     /// Goes on to the payload of a frame.
     fn begin(&mut self, header: Header) {
-        let Header { fin, opcode, key, length } = header;
+        let Header { fin, opcode, key, length, .. } = header;
         if opcode.is_control() {
             self.frame = Frame::Control(Box::new(ControlFrame { header, payload: Vec::new() }));
             return;
         }
         match &mut self.message {
             Some(message) => message.continue_with(length),
-            None => self.message = Some(Message::new(opcode, length)),
+            None => self.message = Some(Box::new(Message::new(&header))),
         }
         self.frame = Frame::Data { fin, key, remaining: length };
     }
@@ -325,6 +341,8 @@ impl Decoder {
     /// Takes over what there is of a data frame; an event if it ends a message.
     fn read_data(
         &mut self,
+        limits: &Limits,
+        inflater: &mut SharedInflater,
         input: &mut Input<'_>,
         sink: Sink,
     ) -> Result<Option<Event>, ProtocolError> {
@@ -336,16 +354,23 @@ impl Decoder {
         let range = input.unmask(*remaining, *key);
         *remaining -= range.len();
         *key = rotate_key(*key, range.len());
-        message.push(&input.bytes[range], *fin, sink)?;
-        if *remaining > 0 {
+        let (last, ends) = (*fin, *fin && *remaining == 0);
+        if *remaining == 0 {
+            self.frame = Frame::default();
+        }
+        let bytes = &input.bytes[range];
+        match sink {
+            Sink::Keep | Sink::Discard if !message.is_compressed() => {
+                message.push(bytes, last, sink)?;
+            }
+            Sink::Keep if ends => self.deflate.finish(bytes, message, limits, inflater)?,
+            Sink::Keep => self.deflate.push(bytes, message, limits, inflater)?,
+            Sink::Discard => {}
+        }
+        if !ends {
             return Ok(None);
         }
-        let fin = *fin;
-        self.frame = Frame::default();
-        if !fin {
-            return Ok(None);
-        }
-        self.message.take().map(Message::finish).transpose()
+        self.message.take().map(|message| message.finish()).transpose()
     }
 
     /// Takes over what there is of a control frame; an event if that completes it.
@@ -369,10 +394,11 @@ impl Decoder {
         }
     }
 
-    /// The heap that holds the open message, in bytes.
+    /// The heap that holds what has come of the open message, in bytes.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.message.as_ref().map_or(0, Message::capacity)
+        let message = self.message.as_ref();
+        self.deflate.gathered() + message.map_or(0, |message| message.capacity())
     }
 }
 

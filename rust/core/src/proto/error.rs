@@ -11,8 +11,8 @@ use super::{CloseCode, Opcode};
 /// The connection cannot be read any further: it is failed with [`close_code`](Self::close_code).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// Reserved bits are set although no extension gave them a meaning (section 5.2).
-    #[error("reserved bits 0b{bits:03b} are set without an extension")]
+    /// Reserved bits are set where no extension gives them a meaning (section 5.2).
+    #[error("reserved bits 0b{bits:03b} are set where no extension allows it")]
     ReservedBits {
         /// RSV1, RSV2 and RSV3, from the highest bit to the lowest.
         bits: u8,
@@ -53,6 +53,9 @@ pub enum ProtocolError {
     /// A text message or a close reason that is not UTF-8 (section 8.1).
     #[error("text is not valid UTF-8")]
     InvalidUtf8,
+    /// The payload of a compressed message is not what DEFLATE makes (RFC 7692, section 7.2.2).
+    #[error("message is not valid DEFLATE data")]
+    BadDeflate,
     /// A message larger than [`Limits::max_message_size`](super::Limits::max_message_size).
     #[error("message is larger than {limit} bytes")]
     MessageTooBig {
@@ -95,7 +98,7 @@ impl ProtocolError {
             | Self::ExpectedContinuation { .. }
             | Self::BadCloseBody { .. }
             | Self::BadCloseCode { .. } => CloseCode::PROTOCOL_ERROR,
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::BadDeflate => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
         }
@@ -113,7 +116,7 @@ mod tests {
             (
                 ProtocolError::ReservedBits { bits: 0b101 },
                 1002,
-                "reserved bits 0b101 are set without an extension",
+                "reserved bits 0b101 are set where no extension allows it",
             ),
             (ProtocolError::UnknownOpcode { opcode: 11 }, 1002, "unknown opcode 0xb"),
             (ProtocolError::NotMasked, 1002, "frame is not masked"),

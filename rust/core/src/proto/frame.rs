@@ -24,6 +24,7 @@ pub(crate) const MASK_KEY_SIZE: usize = 4;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+const RSV1: u8 = 0x40;
 const OPCODE: u8 = 0x0F;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
@@ -89,9 +90,13 @@ impl fmt::Display for Opcode {
 
 /// Appends the header of a server's frame to `out`: fin set, not masked, the shortest length.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "each range fits its type")]
 pub fn encode_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
-    let first = FIN | opcode as u8;
+    push_header(out, FIN | opcode as u8, length);
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "each range fits its type")]
+fn push_header(out: &mut Vec<u8>, first: u8, length: usize) {
     match length {
         0..=125 => out.extend_from_slice(&[first, length as u8]),
         126..=0xFFFF => {
@@ -110,6 +115,13 @@ pub fn encode_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
 pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.reserve(encoded_size(payload.len()));
     encode_header(out, opcode, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends the frame of a compressed message (RFC 7692, section 7.2.1) to `out`.
+pub(crate) fn encode_compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    out.reserve(encoded_size(payload.len()));
+    push_header(out, FIN | RSV1 | opcode as u8, payload.len());
     out.extend_from_slice(payload);
 }
 
@@ -135,7 +147,8 @@ pub const fn encoded_size(payload_length: usize) -> usize {
 pub fn frame_end(frames: &[u8], offset: usize) -> usize {
     let mut end = 0;
     while end < offset {
-        let size = frames.get(end..).and_then(server_frame_size);
+        let layout = frames.get(end..).and_then(server_frame_layout);
+        let size = layout.and_then(|(header, length)| header.checked_add(length));
         match size.and_then(|size| end.checked_add(size)) {
             Some(next) if next <= frames.len() => end = next,
             Some(_) | None => return frames.len(),
@@ -144,8 +157,29 @@ pub fn frame_end(frames: &[u8], offset: usize) -> usize {
     end
 }
 
-/// The size of the server's frame at the front of `bytes`, `None` if its header is not whole.
-fn server_frame_size(bytes: &[u8]) -> Option<usize> {
+/// One of our own frames, as it stands in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerFrame<'a> {
+    pub(crate) opcode: Opcode,
+    pub(crate) payload: &'a [u8],
+    /// All of it, header included.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The frames in a buffer of our own whole frames. Anything else ends it.
+pub(crate) fn server_frames(mut frames: &[u8]) -> impl Iterator<Item = ServerFrame<'_>> {
+    std::iter::from_fn(move || {
+        let opcode = Opcode::from_bits(frames.first()? & OPCODE)?;
+        let (header, length) = server_frame_layout(frames)?;
+        let (bytes, rest) = frames.split_at_checked(header.checked_add(length)?)?;
+        frames = rest;
+        Some(ServerFrame { opcode, payload: &bytes[header..], bytes })
+    })
+}
+
+/// The sizes of the header and the payload of the server's frame at the front of `bytes`, `None`
+/// if its header is not whole.
+fn server_frame_layout(bytes: &[u8]) -> Option<(usize, usize)> {
     let (&[_, second], rest) = bytes.split_first_chunk()?;
     let (header, length) = match second {
         0..LENGTH_16 => (2, u64::from(second)),
@@ -153,33 +187,45 @@ fn server_frame_size(bytes: &[u8]) -> Option<usize> {
         LENGTH_64 => (10, u64::from_be_bytes(*rest.first_chunk()?)),
         MASKED.. => return None,
     };
-    usize::try_from(length).ok()?.checked_add(header)
+    Some((header, usize::try_from(length).ok()?))
 }
 
 /// The header of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// RSV1: the payload is part of a compressed message that begins here (RFC 7692, section 6).
+    pub(crate) compressed: bool,
     pub(crate) opcode: Opcode,
     pub(crate) key: [u8; MASK_KEY_SIZE],
     /// The length of the payload, in bytes; judged against the limits already.
     pub(crate) length: usize,
 }
 
-/// Reads the first byte of a client's frame: fin and opcode.
+/// The first byte of a client's frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct First {
+    pub(crate) fin: bool,
+    pub(crate) compressed: bool,
+    pub(crate) opcode: Opcode,
+}
+
+/// Reads the first byte of a client's frame. RSV1 is allowed where a compressed message may begin.
 #[inline]
-pub(crate) fn parse_first(byte: u8) -> Result<(bool, Opcode), ProtocolError> {
+pub(crate) fn parse_first(byte: u8, may_be_compressed: bool) -> Result<First, ProtocolError> {
     let reserved = byte & RESERVED;
-    if reserved != 0 {
+    let bits = byte & OPCODE;
+    let begins_message = matches!(Opcode::from_bits(bits), Some(Opcode::Text | Opcode::Binary));
+    let compressed = may_be_compressed && reserved == RSV1 && begins_message;
+    if reserved != 0 && !compressed {
         return Err(ProtocolError::ReservedBits { bits: reserved >> 4 });
     }
-    let bits = byte & OPCODE;
     let opcode = Opcode::from_bits(bits).ok_or(ProtocolError::UnknownOpcode { opcode: bits })?;
     let fin = byte & FIN != 0;
     if opcode.is_control() && !fin {
         return Err(ProtocolError::FragmentedControl);
     }
-    Ok((fin, opcode))
+    Ok(First { fin, compressed, opcode })
 }
 
 /// Reads the length of a client's frame, from `bytes` that begin with the second byte.
@@ -324,18 +370,40 @@ mod tests {
 
     #[test]
     fn every_first_byte() {
-        for byte in 0..=u8::MAX {
+        for (byte, deflate) in (0..=u8::MAX).flat_map(|byte| [(byte, false), (byte, true)]) {
             let (fin, reserved, bits) = (byte >> 7 == 1, byte >> 4 & 7, byte & 15);
             let expected = match (reserved, Opcode::from_bits(bits)) {
+                (4, Some(opcode)) if deflate && (bits == 1 || bits == 2) => {
+                    Ok(First { fin, compressed: true, opcode })
+                }
                 (1.., _) => Err(ProtocolError::ReservedBits { bits: reserved }),
                 (0, None) => Err(ProtocolError::UnknownOpcode { opcode: bits }),
                 (0, Some(opcode)) if bits >= 8 && !fin => {
                     assert!(opcode.is_control());
                     Err(ProtocolError::FragmentedControl)
                 }
-                (0, Some(opcode)) => Ok((fin, opcode)),
+                (0, Some(opcode)) => Ok(First { fin, compressed: false, opcode }),
             };
-            assert_eq!(parse_first(byte), expected, "{byte:#04x}");
+            assert_eq!(parse_first(byte, deflate), expected, "{byte:#04x}, {deflate}");
+        }
+    }
+
+    #[test]
+    fn the_frames_in_a_buffer() {
+        let mut buffer = Vec::new();
+        let payloads = [0, 1, 125, 126, 65535, 65536].map(|length| vec![7; length]);
+        for payload in &payloads {
+            encode_frame(&mut buffer, Opcode::Binary, payload);
+        }
+        encode_frame(&mut buffer, Opcode::Ping, b"ping");
+        let frames: Vec<_> = server_frames(&buffer).collect();
+        for (frame, payload) in frames.iter().zip(&payloads) {
+            assert_eq!((frame.opcode, frame.payload), (Opcode::Binary, payload.as_slice()));
+        }
+        assert_eq!((frames[6].opcode, frames[6].payload), (Opcode::Ping, &b"ping"[..]));
+        assert_eq!(frames.iter().flat_map(|frame| frame.bytes).count(), buffer.len());
+        for malformed in [&[0x83, 0][..], &[0x81], &[0x81, 2, 0], &[0x81, 126, 0], &[0x81, 0x80]] {
+            assert_eq!(server_frames(malformed).count(), 0, "{malformed:02X?}");
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::frame::Header;
 use super::utf8::Utf8Validator;
 use super::{CloseFrame, Limits, Opcode, ProtocolError};
 
@@ -53,15 +54,23 @@ pub(crate) struct Message {
     announced: usize,
     /// Its frames so far, the unfinished one included.
     fragments: u32,
+    /// Whether what comes has to be inflated.
+    compressed: bool,
     /// For a text, how far it has been checked.
     text: Option<Utf8Validator>,
 }
 
 impl Message {
-    /// A message that begins with a frame of this opcode, text or binary, and payload length.
-    pub(crate) fn new(opcode: Opcode, length: usize) -> Self {
-        let text = (opcode == Opcode::Text).then(Utf8Validator::default);
-        Self { payload: Vec::new(), announced: length, fragments: 1, text }
+    /// A message that begins with a frame that has this header; the opcode is text or binary.
+    pub(crate) fn new(header: &Header) -> Self {
+        let text = (header.opcode == Opcode::Text).then(Utf8Validator::default);
+        let Header { length, compressed, .. } = *header;
+        Self { payload: Vec::new(), announced: length, fragments: 1, compressed, text }
+    }
+
+    /// Whether what comes has to be inflated.
+    pub(crate) const fn is_compressed(&self) -> bool {
+        self.compressed
     }
 
     /// The payload lengths of the frames so far, as announced in their headers.
@@ -95,12 +104,36 @@ impl Message {
         }
         match sink {
             Sink::Keep => {
-                self.reserve(bytes.len(), last);
+                let most = if last { self.announced } else { usize::MAX };
+                self.reserve(bytes.len(), most);
                 self.payload.extend_from_slice(bytes);
             }
             Sink::Discard => {}
         }
         Ok(())
+    }
+
+    /// Takes the next bytes that came out of the inflater.
+    pub(crate) fn push_inflated(
+        &mut self,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        let limit = limits.max_message_size;
+        if bytes.len() > self.room(limits) {
+            return Err(ProtocolError::MessageTooBig { limit });
+        }
+        if let Some(text) = &mut self.text {
+            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        self.reserve(bytes.len(), limit);
+        self.payload.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// How many more bytes of payload the limit leaves.
+    pub(crate) const fn room(&self, limits: &Limits) -> usize {
+        limits.max_message_size.saturating_sub(self.payload.len())
     }
 
     /// The last frame has ended.
@@ -118,15 +151,15 @@ impl Message {
         self.payload = Vec::new();
     }
 
-    /// Makes room for `additional` bytes: twice what there is, but never more than will come.
-    fn reserve(&mut self, additional: usize, last: bool) {
+    /// Makes room for `additional` bytes: twice what there is, but not more than the `most` bytes
+    /// that can come.
+    fn reserve(&mut self, additional: usize, most: usize) {
         let needed = self.payload.len() + additional;
         if needed <= self.payload.capacity() {
             return;
         }
         let doubled = needed.max(self.payload.capacity().saturating_mul(2));
-        let size = if last { doubled.min(self.announced.max(needed)) } else { doubled };
-        self.payload.reserve_exact(size - self.payload.len());
+        self.payload.reserve_exact(doubled.min(most.max(needed)) - self.payload.len());
     }
 
     /// The heap in use, in bytes.
@@ -140,9 +173,13 @@ impl Message {
 mod tests {
     use super::*;
 
+    fn header(opcode: Opcode, length: usize) -> Header {
+        Header { fin: false, compressed: false, opcode, key: [0; 4], length }
+    }
+
     #[test]
     fn the_buffer_at_most_doubles() {
-        let mut message = Message::new(Opcode::Binary, usize::MAX);
+        let mut message = Message::new(&header(Opcode::Binary, usize::MAX));
         let mut come = 0;
         for length in [0, 1, 1, 1, 10, 3, 1000, 0, 1, 5000, 4999] {
             message.push(&vec![7; length], false, Sink::Keep).unwrap();
@@ -155,7 +192,7 @@ mod tests {
     #[test]
     fn the_buffer_never_exceeds_a_size_that_is_known() {
         for size in [1, 2, 100, 1023, 1024, 1025, 10_000] {
-            let mut message = Message::new(Opcode::Binary, size);
+            let mut message = Message::new(&header(Opcode::Binary, size));
             for _ in 0..size {
                 message.push(&[7], true, Sink::Keep).unwrap();
                 assert!(message.capacity() <= size);
@@ -166,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_size_is_known_in_the_last_of_several_frames_too() {
-        let mut message = Message::new(Opcode::Text, 100);
+        let mut message = Message::new(&header(Opcode::Text, 100));
         message.push(&[b'a'; 100], false, Sink::Keep).unwrap();
         message.continue_with(10);
         assert_eq!(message.announced(), 110);
@@ -178,7 +215,7 @@ mod tests {
 
     #[test]
     fn growth_is_geometric() {
-        let mut message = Message::new(Opcode::Binary, 100_000);
+        let mut message = Message::new(&header(Opcode::Binary, 100_000));
         let mut capacities = Vec::new();
         for _ in 0..100_000 {
             message.push(&[7], true, Sink::Keep).unwrap();
@@ -190,7 +227,7 @@ mod tests {
 
     #[test]
     fn growth_is_geometric_over_many_small_fragments() {
-        let mut message = Message::new(Opcode::Binary, 1);
+        let mut message = Message::new(&header(Opcode::Binary, 1));
         let mut capacities = Vec::new();
         for _ in 0..10_000 {
             message.push(&[7], false, Sink::Keep).unwrap();
@@ -203,7 +240,7 @@ mod tests {
 
     #[test]
     fn discarded_text_is_still_checked() {
-        let mut message = Message::new(Opcode::Text, 100);
+        let mut message = Message::new(&header(Opcode::Text, 100));
         message.push(b"kept \xC3", false, Sink::Keep).unwrap();
         message.discard_payload();
         message.push(b"\xA4", false, Sink::Discard).unwrap();
@@ -215,7 +252,7 @@ mod tests {
     #[test]
     fn counters_do_not_overflow() {
         let limits = Limits { max_message_size: usize::MAX, max_fragments: u32::MAX };
-        let mut message = Message::new(Opcode::Binary, usize::MAX);
+        let mut message = Message::new(&header(Opcode::Binary, usize::MAX));
         message.fragments = u32::MAX - 1;
         assert_eq!(message.check_fragments(&limits), Ok(()));
         message.continue_with(usize::MAX);

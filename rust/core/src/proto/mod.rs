@@ -12,14 +12,17 @@
 //! nothing that a peer sends can panic.
 //!
 //! From the bottom up: [`mask`] and [`utf8`] work on bytes, `frame` on headers, `message` joins
-//! fragments, [`Decoder`] makes events of bytes and [`Connection`] adds the closing handshake.
-//! Extensions are not implemented: a frame with a reserved bit set is a protocol error.
+//! fragments, [`deflate`] compresses messages and inflates them, [`Decoder`] makes events of bytes
+//! and [`Connection`] adds the closing handshake. permessage-deflate is the one extension that is
+//! known: any other reserved bit is a protocol error.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod close;
 mod connection;
 mod decoder;
+pub mod deflate;
 mod error;
+mod extension;
 mod frame;
 pub mod mask;
 mod message;
@@ -32,7 +35,9 @@ pub mod utf8;
 pub use close::{CloseCode, CloseFrame, MAX_CLOSE_REASON};
 pub use connection::{Connection, Received};
 pub use decoder::{Decoder, Input, Limits};
+pub use deflate::{Inflation, SharedInflater};
 pub use error::ProtocolError;
+pub use extension::{Extension, MalformedExtensions, Parameter, parse_extensions};
 pub use frame::{
     MAX_CONTROL_PAYLOAD, MAX_HEADER_SIZE, Opcode, encode_frame, encode_header, encoded_size,
     frame_end,

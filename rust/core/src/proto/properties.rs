@@ -11,8 +11,8 @@ use proptest::test_runner::RngSeed;
 use super::testing::{FIN, Outcome, Seen, decode, frame};
 use super::utf8::Utf8Validator;
 use super::{
-    CloseCode, CloseFrame, Connection, Decoder, Input, Limits, Opcode, apply_mask_from,
-    encode_frame, encoded_size, frame_end,
+    CloseCode, CloseFrame, Connection, Decoder, Inflation, Input, Limits, Opcode, SharedInflater,
+    apply_mask_from, encode_frame, encoded_size, frame_end,
 };
 
 const LIMITS: Limits = Limits { max_message_size: 5000, max_fragments: 20 };
@@ -131,12 +131,13 @@ fn check_chopping(stream: &[u8], lengths: &[usize]) {
 
 /// A connection survives any bytes, and its states stay consistent, whenever we close it.
 fn check_connection(stream: &[u8], lengths: &[usize], close_at: usize) {
-    let mut connection = Connection::new();
+    let mut connection = Connection::new(Inflation::Off);
+    let mut inflater = SharedInflater::new();
     let mut out = Vec::new();
     for (index, piece) in chop(stream, lengths).into_iter().enumerate() {
         let mut piece = piece.to_vec();
         let mut input = Input::new(&mut piece);
-        while connection.receive(&LIMITS, &mut input).is_some() {}
+        while connection.receive(&LIMITS, &mut inflater, &mut input).is_some() {}
         assert_eq!(input.remaining(), 0);
         if index == close_at {
             let was_open = connection.is_open();
@@ -336,10 +337,10 @@ proptest! {
 fn a_decoder_survives_every_pair_of_first_bytes() {
     for first in 0..=u8::MAX {
         for second in 0..=u8::MAX {
-            let mut decoder = Decoder::new();
+            let mut decoder = Decoder::new(Inflation::Off);
             let mut stream = [first, second, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
             let mut input = Input::new(&mut stream);
-            while let Ok(Some(_)) = decoder.next(&LIMITS, &mut input) {}
+            while let Ok(Some(_)) = decoder.next(&LIMITS, &mut SharedInflater::new(), &mut input) {}
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What the tests of this module share: a client's frames, and one way to check a stream.
 
-use super::{CloseFrame, Decoder, Event, Input, Limits, Opcode, Payload, ProtocolError, mask};
+use super::{
+    CloseFrame, Decoder, Event, Inflation, Input, Limits, Opcode, Payload, ProtocolError,
+    SharedInflater, mask,
+};
 
 /// The mask key of the examples in RFC 6455, section 5.7.
 pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -104,7 +107,8 @@ pub(crate) fn last(payload: &[u8]) -> Vec<u8> {
 
 /// Feeds a new decoder with a stream in pieces, up to its CLOSE frame or its first error.
 pub(crate) fn decode<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
+    let mut inflater = SharedInflater::new();
     let mut outcome = Outcome::default();
     let mut fed = 0;
     for piece in pieces {
@@ -113,7 +117,7 @@ pub(crate) fn decode<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [
         let mut position = 0;
         loop {
             let mut input = Input::new(&mut bytes[position..]);
-            let event = decoder.next(limits, &mut input);
+            let event = decoder.next(limits, &mut inflater, &mut input);
             assert!(decoder.capacity() <= 2 * fed, "more memory than twice what has come");
             let start = position;
             position += input.position();

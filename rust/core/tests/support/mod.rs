@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use handy_ws_core::manager::{
-    Adoption, Batch, CloseCause, Config, Connection, End, Event, Handle, Handler, Manager, bytes,
+    Adoption, Batch, CloseCause, Compress, Config, Connection, End, Event, Handle, Handler,
+    Manager, bytes,
 };
 use handy_ws_core::proto::{Opcode, apply_mask};
 
@@ -104,8 +105,8 @@ impl Server {
     pub(crate) fn echo(config: Config) -> Self {
         Self::reacting(config, |seen, connection, _| {
             let _ = match seen {
-                Seen::Text(_, text) => connection.send_text(text),
-                Seen::Binary(_, bytes) => connection.send_binary(bytes),
+                Seen::Text(_, text) => connection.send_text(text, Compress::Allow),
+                Seen::Binary(_, bytes) => connection.send_binary(bytes, Compress::Allow),
                 Seen::Established(_) | Seen::CloseMessage(..) | Seen::Closed(..) => return,
             };
         })
@@ -162,7 +163,7 @@ impl Server {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
         let (response, received) = (response.to_vec(), received.to_vec());
-        let adoption = Adoption { stream, response, received, context: number };
+        let adoption = Adoption { stream, response, received, deflate: None, context: number };
         self.handle.adopt(adoption).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");

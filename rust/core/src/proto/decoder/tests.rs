@@ -30,7 +30,7 @@ fn pattern(length: usize) -> Vec<u8> {
 fn an_idle_decoder_is_small_and_owns_no_heap() {
     assert!(size_of::<Decoder>() <= 64, "{} bytes", size_of::<Decoder>());
     assert!(size_of::<Event>() <= 32, "{} bytes", size_of::<Event>());
-    assert_eq!(Decoder::new().capacity(), 0);
+    assert_eq!(Decoder::new(Inflation::Off).capacity(), 0);
 }
 
 #[test]
@@ -82,10 +82,10 @@ fn a_frame_that_is_whole_in_the_input_stays_there() {
     let before = ping(b"before");
     let mut stream = [before.clone(), text(b"Hello"), binary(b"")].concat();
     let length = stream.len();
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     let mut input = Input::new(&mut stream);
     assert_eq!((input.position(), input.remaining()), (0, length));
-    let mut next = || decoder.next(&LIMITS, &mut input).unwrap();
+    let mut next = || decoder.next(&LIMITS, &mut SharedInflater::new(), &mut input).unwrap();
     assert_eq!(next(), Some(Event::Ping(Payload::InPlace(6..12))));
     assert_eq!(next(), Some(Event::Text(Payload::InPlace(18..23))));
     assert_eq!(next(), Some(Event::Binary(Payload::InPlace(29..29))));
@@ -99,10 +99,16 @@ fn only_the_payload_must_be_whole_to_stay_in_the_input() {
     let mut stream = text(b"Hello");
     for cut in 1..6 {
         let (head, tail) = stream.split_at_mut(cut);
-        let mut decoder = Decoder::new();
-        assert_eq!(decoder.next(&LIMITS, &mut Input::new(&mut head.to_vec())), Ok(None));
+        let mut decoder = Decoder::new(Inflation::Off);
+        assert_eq!(
+            decoder.next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut head.to_vec())),
+            Ok(None)
+        );
         let mut tail = tail.to_vec();
-        let event = decoder.next(&LIMITS, &mut Input::new(&mut tail)).unwrap().unwrap();
+        let event = decoder
+            .next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut tail))
+            .unwrap()
+            .unwrap();
         let range = 6 - cut..11 - cut;
         assert_eq!(event, Event::Text(Payload::InPlace(range.clone())));
         assert_eq!(&tail[range], b"Hello");
@@ -111,11 +117,16 @@ fn only_the_payload_must_be_whole_to_stay_in_the_input() {
 
 #[test]
 fn an_empty_input_says_nothing() {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     for piece in [&[][..], &text(b"Hello")[..4], &[], &text(b"Hello")[4..8], &[]] {
-        assert_eq!(decoder.next(&LIMITS, &mut Input::new(&mut piece.to_vec())), Ok(None));
+        assert_eq!(
+            decoder.next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut piece.to_vec())),
+            Ok(None)
+        );
     }
-    let event = decoder.next(&LIMITS, &mut Input::new(&mut text(b"Hello")[8..])).unwrap();
+    let event = decoder
+        .next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut text(b"Hello")[8..]))
+        .unwrap();
     assert_eq!(event, Some(Event::Text(Payload::Assembled(b"Hello".to_vec()))));
 }
 
@@ -226,8 +237,15 @@ fn huge_lengths_are_refused_before_the_mask_key_and_allocate_nothing() {
         let stream = [binary_begin(b"abc"), header(0x80, length)].concat();
         check(&LIMITS, &name, &stream, &[], End::Error(error, 19));
 
-        let mut decoder = Decoder::new();
-        assert_eq!(decoder.next(&LIMITS, &mut Input::new(&mut header(0x82, length))), Err(error));
+        let mut decoder = Decoder::new(Inflation::Off);
+        assert_eq!(
+            decoder.next(
+                &LIMITS,
+                &mut SharedInflater::new(),
+                &mut Input::new(&mut header(0x82, length))
+            ),
+            Err(error)
+        );
         assert_eq!(decoder.capacity(), 0);
     }
 }
@@ -235,11 +253,17 @@ fn huge_lengths_are_refused_before_the_mask_key_and_allocate_nothing() {
 #[test]
 fn any_length_is_accepted_without_limits_but_costs_nothing_before_it_comes() {
     let limits = Limits { max_message_size: usize::MAX, max_fragments: u32::MAX };
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     let stream = header(0x02, usize::MAX as u64 >> 1);
     check(&limits, "no limit", &stream, &[], End::Inside);
-    assert_eq!(decoder.next(&limits, &mut Input::new(&mut stream.clone())), Ok(None));
-    assert_eq!(decoder.next(&limits, &mut Input::new(&mut [0; 100])), Ok(None));
+    assert_eq!(
+        decoder.next(&limits, &mut SharedInflater::new(), &mut Input::new(&mut stream.clone())),
+        Ok(None)
+    );
+    assert_eq!(
+        decoder.next(&limits, &mut SharedInflater::new(), &mut Input::new(&mut [0; 100])),
+        Ok(None)
+    );
     assert!(decoder.capacity() <= 200);
 }
 
@@ -377,12 +401,13 @@ fn a_message_in_one_frame_is_always_allowed() {
 #[test]
 fn a_million_empty_fragments_are_refused_with_bounded_memory() {
     let limits = Limits::default();
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     let mut frames = text_begin(b"");
     let mut count = 0;
     for _ in 0..1_000_000 {
         count += 1;
-        let result = decoder.next(&limits, &mut Input::new(&mut frames));
+        let result =
+            decoder.next(&limits, &mut SharedInflater::new(), &mut Input::new(&mut frames));
         assert_eq!(decoder.capacity(), 0);
         if let Err(error) = result {
             assert_eq!(error, ProtocolError::TooManyFragments { limit: 131_072 });
@@ -399,12 +424,14 @@ fn a_million_empty_fragments_are_refused_with_bounded_memory() {
 fn memory_follows_what_has_come_and_ends_at_the_known_size() {
     let payload = pattern(50_000);
     for piece in [1, 2, 3, 1000, 4096, 49_999] {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(Inflation::Off);
         let mut fed = 0;
         let mut done = None;
         for bytes in binary(&payload).chunks(piece) {
             fed += bytes.len();
-            done = decoder.next(&LIMITS, &mut Input::new(&mut bytes.to_vec())).unwrap();
+            done = decoder
+                .next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut bytes.to_vec()))
+                .unwrap();
             assert!(decoder.capacity() <= 2 * fed);
             assert!(decoder.capacity() <= payload.len(), "the size of a fin frame is known");
         }
@@ -551,30 +578,40 @@ fn bad_close_frames_fail_when_they_are_whole() {
 fn going_on_after_an_error_does_not_panic() {
     let good = [text(b"Hello"), text_begin(b"a"), last(b"b"), ping(b"p"), close(b"")].concat();
     for bad in [text(b"\xFF"), last(b""), vec![0xFF; 20], close(b"1"), header(0x82, u64::MAX)] {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(Inflation::Off);
         for byte in [bad, good.clone()].concat() {
             // Whatever it says has no meaning; it must only return.
-            let _ = decoder.next(&LIMITS, &mut Input::new(&mut [byte]));
+            let _ = decoder.next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut [byte]));
         }
     }
 }
 
 #[test]
 fn discarded_messages_take_no_memory_but_are_checked() {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     let mut begin = vec![b'a'; 5000];
     apply_mask(&mut begin, KEY);
     let mut stream = [header(0x01, 90_000), begin].concat();
-    assert_eq!(decoder.next(&LIMITS, &mut Input::new(&mut stream)), Ok(None));
+    assert_eq!(
+        decoder.next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut stream)),
+        Ok(None)
+    );
     assert!(decoder.capacity() >= 5000);
     decoder.discard_message();
     assert_eq!(decoder.capacity(), 0);
     let mut rest = vec![b'a'; 85_000];
     apply_mask(&mut rest, KEY);
-    assert_eq!(decoder.skip_to_close(&LIMITS, &mut Input::new(&mut rest)), Ok(None));
+    assert_eq!(
+        decoder.skip_to_close(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut rest)),
+        Ok(None)
+    );
     assert_eq!(decoder.capacity(), 0);
     // 90,000 bytes are announced already: discarded or not, they count.
-    let result = decoder.skip_to_close(&LIMITS, &mut Input::new(&mut header(0x80, 10_001)));
+    let result = decoder.skip_to_close(
+        &LIMITS,
+        &mut SharedInflater::new(),
+        &mut Input::new(&mut header(0x80, 10_001)),
+    );
     assert_eq!(result, Err(ProtocolError::MessageTooBig { limit: 100_000 }));
 }
 
@@ -582,9 +619,9 @@ fn discarded_messages_take_no_memory_but_are_checked() {
 fn skipping_goes_on_to_the_close_frame_over_everything_else() {
     let mut stream =
         [text(b"a"), text_begin(b"b"), ping(b"c"), last(b"d"), binary(b"e"), close(b"")].concat();
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(Inflation::Off);
     let mut input = Input::new(&mut stream);
-    let frame = decoder.skip_to_close(&LIMITS, &mut input);
+    let frame = decoder.skip_to_close(&LIMITS, &mut SharedInflater::new(), &mut input);
     assert_eq!(frame, Ok(Some(CloseFrame::empty())));
     assert_eq!(input.remaining(), 0);
 }
