@@ -394,6 +394,12 @@ impl Decoder {
         }
     }
 
+    /// Whether there is an inflater that nobody else uses.
+    #[cfg(test)]
+    pub(crate) fn has_inflater(&self) -> bool {
+        self.deflate.has_inflater()
+    }
+
     /// The heap that holds what has come of the open message, in bytes.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {

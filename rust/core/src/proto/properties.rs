@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-use super::testing::{FIN, Outcome, Seen, decode, frame};
+use super::deflate::DeflateSettings;
+use super::testing::{FIN, Outcome, RSV1, Seen, decode, decode_compressed, deflated_with, frame};
 use super::utf8::Utf8Validator;
 use super::{
     CloseCode, CloseFrame, Connection, Decoder, Inflation, Input, Limits, Opcode, SharedInflater,
@@ -58,6 +59,14 @@ fn spoken() -> impl Strategy<Value = Spoken> {
         seen,
         fragments,
         between,
+    })
+}
+
+fn settings() -> impl Strategy<Value = DeflateSettings> {
+    (1..=9_u8, 9..=15_u8).prop_map(|(level, window_bits)| DeflateSettings {
+        level,
+        window_bits,
+        threshold: 0,
     })
 }
 
@@ -120,18 +129,40 @@ fn chop<'a>(bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     pieces
 }
 
+/// Appends the frames of a client that compresses its messages, and what they say.
+fn speak_compressed(
+    spoken: &Spoken,
+    settings: DeflateSettings,
+    stream: &mut Vec<u8>,
+    events: &mut Vec<Seen>,
+) {
+    let payload = match &spoken.seen {
+        Seen::Text(text) => text.as_bytes(),
+        Seen::Binary(bytes) => bytes.as_slice(),
+        control => return speak_control(control, stream, events),
+    };
+    let payload = deflated_with(settings, payload);
+    let begin = stream.len();
+    let said = Spoken { seen: Seen::Binary(payload), ..spoken.clone() };
+    speak(&said, stream, events);
+    events.pop();
+    let opcode = if let Seen::Text(_) = spoken.seen { Opcode::Text } else { Opcode::Binary };
+    stream[begin] = stream[begin] & FIN | RSV1 | opcode as u8;
+    events.push(spoken.seen.clone());
+}
+
 /// The same bytes say the same, however they are cut.
-fn check_chopping(stream: &[u8], lengths: &[usize]) {
-    let whole = decode(&LIMITS, [stream]);
-    let chopped = decode(&LIMITS, chop(stream, lengths));
+fn check_chopping(inflation: Inflation, stream: &[u8], lengths: &[usize]) {
+    let whole = decode_compressed(inflation, &LIMITS, [stream]);
+    let chopped = decode_compressed(inflation, &LIMITS, chop(stream, lengths));
     assert_eq!(chopped.events, whole.events);
     let error = |outcome: Outcome| outcome.error.map(|(error, _fed)| error);
     assert_eq!(error(chopped), error(whole));
 }
 
 /// A connection survives any bytes, and its states stay consistent, whenever we close it.
-fn check_connection(stream: &[u8], lengths: &[usize], close_at: usize) {
-    let mut connection = Connection::new(Inflation::Off);
+fn check_connection(inflation: Inflation, stream: &[u8], lengths: &[usize], close_at: usize) {
+    let mut connection = Connection::new(inflation);
     let mut inflater = SharedInflater::new();
     let mut out = Vec::new();
     for (index, piece) in chop(stream, lengths).into_iter().enumerate() {
@@ -212,6 +243,44 @@ proptest! {
     }
 
     #[test]
+    fn what_a_client_compresses_is_what_comes_out(
+        spoken in vec(spoken(), 0..6),
+        settings in settings(),
+        lengths in chops(),
+    ) {
+        let (mut stream, mut events) = (Vec::new(), Vec::new());
+        for spoken in &spoken {
+            speak_compressed(spoken, settings, &mut stream, &mut events);
+        }
+        let expected = Outcome { events, error: None };
+        for inflation in [Inflation::ByMessage, Inflation::WithTakeover] {
+            assert_eq!(decode_compressed(inflation, &LIMITS, [stream.as_slice()]), expected);
+            assert_eq!(decode_compressed(inflation, &LIMITS, chop(&stream, &lengths)), expected);
+        }
+    }
+
+    #[test]
+    fn compressed_messages_with_one_byte_changed_are_chopped_alike(
+        spoken in vec(spoken(), 1..5),
+        settings in settings(),
+        index in any::<prop::sample::Index>(),
+        flipped in 1..=u8::MAX,
+        lengths in chops(),
+        close_at in 0..20_usize,
+    ) {
+        let mut stream = Vec::new();
+        for spoken in &spoken {
+            speak_compressed(spoken, settings, &mut stream, &mut Vec::new());
+        }
+        let index = index.index(stream.len());
+        stream[index] ^= flipped;
+        for inflation in [Inflation::ByMessage, Inflation::WithTakeover] {
+            check_chopping(inflation, &stream, &lengths);
+            check_connection(inflation, &stream, &lengths, close_at);
+        }
+    }
+
+    #[test]
     fn our_own_frames_come_out_at_their_ends(
         lengths in vec(prop_oneof![0..10_usize, 120..130_usize, 0..1000_usize], 0..8),
         offset in any::<prop::sample::Index>(),
@@ -247,8 +316,8 @@ proptest! {
             speak(spoken, &mut stream, &mut events);
         }
         stream.extend(noise);
-        check_chopping(&stream, &lengths);
-        check_connection(&stream, &lengths, close_at);
+        check_chopping(Inflation::Off, &stream, &lengths);
+        check_connection(Inflation::Off, &stream, &lengths, close_at);
         assert!(decode(&LIMITS, [stream.as_slice()]).events.starts_with(&events));
     }
 
@@ -266,8 +335,8 @@ proptest! {
         }
         let index = index.index(stream.len());
         stream[index] ^= flipped;
-        check_chopping(&stream, &lengths);
-        check_connection(&stream, &lengths, close_at);
+        check_chopping(Inflation::Off, &stream, &lengths);
+        check_connection(Inflation::Off, &stream, &lengths, close_at);
     }
 }
 
@@ -280,8 +349,8 @@ proptest! {
         lengths in chops(),
         close_at in 0..20_usize,
     ) {
-        check_chopping(&noise, &lengths);
-        check_connection(&noise, &lengths, close_at);
+        check_chopping(Inflation::Off, &noise, &lengths);
+        check_connection(Inflation::Off, &noise, &lengths, close_at);
     }
 
     #[test]
@@ -295,8 +364,8 @@ proptest! {
             noise.extend([u8::from(fin) << 7 | opcode, 0x80 | length]);
             noise.extend(bytes);
         }
-        check_chopping(&noise, &lengths);
-        check_connection(&noise, &lengths, close_at);
+        check_chopping(Inflation::Off, &noise, &lengths);
+        check_connection(Inflation::Off, &noise, &lengths, close_at);
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What the tests of this module share: a client's frames, and one way to check a stream.
 
+use super::deflate::{DeflateSettings, OutboundDeflate, SharedDeflaters};
+use super::frame::server_frames;
 use super::{
     CloseFrame, Decoder, Event, Inflation, Input, Limits, Opcode, Payload, ProtocolError,
-    SharedInflater, mask,
+    SharedInflater, encode_frame, mask,
 };
 
 /// The mask key of the examples in RFC 6455, section 5.7.
 pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 pub(crate) const FIN: u8 = 0x80;
+pub(crate) const RSV1: u8 = 0x40;
 
 /// An event with its payload taken out of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,9 +108,30 @@ pub(crate) fn last(payload: &[u8]) -> Vec<u8> {
     frame(FIN | Opcode::Continuation as u8, payload)
 }
 
+/// The payload of a message, compressed without reference to others.
+pub(crate) fn deflated_with(settings: DeflateSettings, message: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    encode_frame(&mut frames, Opcode::Binary, message);
+    let mut out = Vec::new();
+    // With takeover it is compressed even if that makes it longer.
+    OutboundDeflate::new(settings, true).compress(&frames, &mut SharedDeflaters::new(), &mut out);
+    server_frames(&out).map(|frame| frame.payload.to_vec()).next().unwrap_or_default()
+}
+
 /// Feeds a new decoder with a stream in pieces, up to its CLOSE frame or its first error.
 pub(crate) fn decode<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let mut decoder = Decoder::new(Inflation::Off);
+    decode_compressed(Inflation::Off, limits, pieces)
+}
+
+/// The same, with compression as it was agreed on.
+pub(crate) fn decode_compressed<'a>(
+    inflation: Inflation,
+    limits: &Limits,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Outcome {
+    let mut decoder = Decoder::new(inflation);
+    // What is inflated takes more memory than what has come, but not more than a message may.
+    let inflated = if inflation == Inflation::Off { 0 } else { limits.max_message_size };
     let mut inflater = SharedInflater::new();
     let mut outcome = Outcome::default();
     let mut fed = 0;
@@ -118,7 +142,8 @@ pub(crate) fn decode<'a>(limits: &Limits, pieces: impl IntoIterator<Item = &'a [
         loop {
             let mut input = Input::new(&mut bytes[position..]);
             let event = decoder.next(limits, &mut inflater, &mut input);
-            assert!(decoder.capacity() <= 2 * fed, "more memory than twice what has come");
+            let most = 2 * fed + inflated;
+            assert!(decoder.capacity() <= most, "more memory than twice what has come");
             let start = position;
             position += input.position();
             match event {

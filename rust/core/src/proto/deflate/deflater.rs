@@ -86,6 +86,12 @@ impl OutboundDeflate {
         }
     }
 
+    /// Whether a message may refer to those before it.
+    #[cfg(test)]
+    pub(super) fn keeps_history(&self) -> bool {
+        matches!(self.history, History::Own(_))
+    }
+
     /// Notes that the peer gets compressed messages that others get too.
     pub fn forget_history(&mut self) {
         if let History::Own(Some(deflater)) = &mut self.history {
@@ -108,6 +114,12 @@ impl SharedDeflaters {
     #[must_use]
     pub const fn new() -> Self {
         Self { deflaters: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// How many compressors there are.
+    #[cfg(test)]
+    pub(super) fn deflaters(&self) -> usize {
+        self.deflaters.len()
     }
 
     /// Appends to `out` what becomes of whole frames for all connections with these settings.

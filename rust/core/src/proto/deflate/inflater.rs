@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use zlib_rs::{Inflate, InflateFlush, Status};
+use zlib_rs::{Inflate, InflateError, InflateFlush, Status};
 
 use super::super::message::Message;
 use super::super::{Limits, ProtocolError};
@@ -147,6 +147,12 @@ impl InboundDeflate {
         self.state = None;
     }
 
+    /// Whether there is an inflater that nobody else uses.
+    #[cfg(test)]
+    pub(crate) fn has_inflater(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.inflater.is_some())
+    }
+
     /// The heap that holds what has come of the open message, in bytes.
     #[cfg(test)]
     pub(crate) fn gathered(&self) -> usize {
@@ -163,7 +169,7 @@ struct Inflater {
 
 /// What one call of zlib came to.
 struct Inflated {
-    status: Status,
+    status: Result<Status, InflateError>,
     read: usize,
     written: usize,
 }
@@ -193,10 +199,11 @@ impl Inflater {
         loop {
             // One byte beyond the limit is enough to know.
             let room = step.len().min(message.room(limits).saturating_add(1));
-            let Inflated { status, read, written } = self.inflate(input, &mut step[..room])?;
+            let Inflated { status, read, written } = self.inflate(input, &mut step[..room]);
+            // What came out before an error may be at fault before it.
             message.push_inflated(&step[..written], limits)?;
             input = &input[read..];
-            match status {
+            match status.map_err(|_| ProtocolError::BadDeflate)? {
                 // A last block may be anywhere in a message (section 7.2.3.4).
                 Status::StreamEnd => {
                     self.reset();
@@ -234,22 +241,19 @@ impl Inflater {
     /// Whether another block could begin here. If not, the message was cut short, and its end was
     /// taken for data. The stream has to be reset before it is used again.
     fn prove_boundary(&mut self, step: &mut [u8]) -> Result<(), ProtocolError> {
-        match self.inflate(&EMPTY_LAST_BLOCK, step)?.status {
-            Status::StreamEnd => Ok(()),
-            Status::Ok | Status::BufError => Err(ProtocolError::BadDeflate),
+        match self.inflate(&EMPTY_LAST_BLOCK, step).status {
+            Ok(Status::StreamEnd) => Ok(()),
+            Ok(Status::Ok | Status::BufError) | Err(_) => Err(ProtocolError::BadDeflate),
         }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "lengths of slices")]
-    fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Result<Inflated, ProtocolError> {
+    fn inflate(&mut self, input: &[u8], output: &mut [u8]) -> Inflated {
         let (read, written) = (self.stream.total_in(), self.stream.total_out());
-        let status = self
-            .stream
-            .decompress(input, output, InflateFlush::SyncFlush)
-            .map_err(|_| ProtocolError::BadDeflate)?;
+        let status = self.stream.decompress(input, output, InflateFlush::SyncFlush);
         let read = (self.stream.total_in() - read) as usize;
         let written = (self.stream.total_out() - written) as usize;
-        Ok(Inflated { status, read, written })
+        Inflated { status, read, written }
     }
 }
 

@@ -22,6 +22,8 @@
 mod deflater;
 mod inflater;
 mod negotiation;
+#[cfg(test)]
+mod tests;
 
 pub use deflater::{DeflateSettings, OutboundDeflate, SharedDeflaters};
 pub(crate) use inflater::{InboundDeflate, compressed_limit};
