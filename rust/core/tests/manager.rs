@@ -1,6 +1,7 @@
 //! The loop over real sockets, without Python.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure is what a test is for")]
 
+#[expect(dead_code, reason = "a part of it is for the other tests")]
 mod support;
 
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use handy_ws_core::manager::{
 };
 use handy_ws_core::proto::{CloseCode, CloseFrame, Limits, Opcode};
 
-use support::{Client, PATIENCE, Seen, Server, end, masked};
+use support::{Client, PATIENCE, Seen, Server, end, masked, poll, wait_until};
 
 fn close_frame(code: u16, reason: &str) -> CloseFrame {
     CloseFrame::new(CloseCode::new(code).unwrap(), reason).unwrap()
@@ -733,23 +734,7 @@ fn counters_are_exact() {
     assert_eq!(counters.bytes_sent, 10 * 7 + 4);
 }
 
-/// Waits for a condition that no event announces.
-fn wait_until(condition: impl Fn() -> bool) {
-    assert!(poll(PATIENCE, condition), "it did not come true in time");
-}
-
 /// Gives a condition a little time to come true.
 fn wait_for_a_while(condition: impl Fn() -> bool) {
     poll(Duration::from_millis(20), condition);
-}
-
-fn poll(time: Duration, condition: impl Fn() -> bool) -> bool {
-    let deadline = Instant::now() + time;
-    while Instant::now() < deadline {
-        if condition() {
-            return true;
-        }
-        std::thread::yield_now();
-    }
-    condition()
 }

@@ -131,7 +131,7 @@ pub(crate) fn decode_compressed<'a>(
 ) -> Outcome {
     let mut decoder = Decoder::new(inflation);
     // What is inflated takes more memory than what has come, but not more than a message may.
-    let inflated = if inflation == Inflation::Off { 0 } else { limits.max_message_size };
+    let extra = if inflation == Inflation::Off { 0 } else { limits.max_message_size };
     let mut inflater = SharedInflater::new();
     let mut outcome = Outcome::default();
     let mut fed = 0;
@@ -142,7 +142,7 @@ pub(crate) fn decode_compressed<'a>(
         loop {
             let mut input = Input::new(&mut bytes[position..]);
             let event = decoder.next(limits, &mut inflater, &mut input);
-            let most = 2 * fed + inflated;
+            let most = 2 * fed + extra;
             assert!(decoder.capacity() <= most, "more memory than twice what has come");
             let start = position;
             position += input.position();

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{
     Adoption, Batch, CloseCause, Compress, Config, Connection, End, Event, Handle, Handler,
     Manager, bytes,
 };
+use handy_ws_core::proto::deflate::Agreement;
 use handy_ws_core::proto::{Opcode, apply_mask};
 
 /// How long a test waits for what must come.
@@ -151,19 +152,35 @@ impl Server {
 
     /// As `connect`, with bytes that came behind the handshake.
     pub(crate) fn connect_with(&self, number: u32, received: &[u8]) -> Client {
-        self.adopt(number, b"", received)
+        self.adopt(number, b"", received, None)
     }
 
     /// As `connect`, with a response to the handshake.
     pub(crate) fn connect_answering(&self, number: u32, response: &[u8]) -> Client {
-        self.adopt(number, response, b"")
+        self.adopt(number, response, b"", None)
     }
 
-    fn adopt(&self, number: u32, response: &[u8], received: &[u8]) -> Client {
+    /// As `connect`, with compression; waits until it is established, as `established` does.
+    pub(crate) fn compressing(
+        &self,
+        number: u32,
+        agreement: Agreement,
+    ) -> (Client, Connection<u32>) {
+        let client = self.adopt(number, b"", b"", Some(agreement));
+        (client, self.just_established(number))
+    }
+
+    fn adopt(
+        &self,
+        number: u32,
+        response: &[u8],
+        received: &[u8],
+        deflate: Option<Agreement>,
+    ) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
         let (response, received) = (response.to_vec(), received.to_vec());
-        let adoption = Adoption { stream, response, received, deflate: None, context: number };
+        let adoption = Adoption { stream, response, received, deflate, context: number };
         self.handle.adopt(adoption).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
@@ -173,9 +190,12 @@ impl Server {
     /// As `connect`, and waits until it is established. Only if nothing else is to be seen.
     pub(crate) fn established(&self, number: u32) -> (Client, Connection<u32>) {
         let client = self.connect(number);
+        (client, self.just_established(number))
+    }
+
+    fn just_established(&self, number: u32) -> Connection<u32> {
         assert_eq!(self.next(), Seen::Established(number));
-        let connection = self.connections.lock().unwrap().last().expect("just made").clone();
-        (client, connection)
+        self.connections.lock().unwrap().last().expect("just made").clone()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -298,7 +318,12 @@ impl Client {
 
 /// A masked frame, as clients send it.
 pub(crate) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode as u8];
+    masked_with(0x80 | opcode as u8, payload)
+}
+
+/// A masked frame with any first byte.
+pub(crate) fn masked_with(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
     match payload.len() {
         length @ ..126 => frame.push(0x80 | u8::try_from(length).expect("small")),
         length @ ..65536 => {
@@ -320,4 +345,20 @@ pub(crate) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 
 pub(crate) fn end(code: handy_ws_core::proto::CloseCode, reason: &str, cause: CloseCause) -> End {
     End { code, reason: reason.into(), cause }
+}
+
+/// Waits for a condition that no event announces.
+pub(crate) fn wait_until(condition: impl Fn() -> bool) {
+    assert!(poll(PATIENCE, condition), "it did not come true in time");
+}
+
+pub(crate) fn poll(time: Duration, condition: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        if condition() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    condition()
 }

@@ -155,7 +155,7 @@ fn compressed_and_plain_messages_alternate() {
         let stream = [
             compressed(TEXT, &deflated(b"aaaaaaaaaaaaaaaaaaaaaaaa")),
             frame(FIN | TEXT, b"plain"),
-            compressed(BINARY, &deflated(&[7; 50_000])),
+            compressed(BINARY, &deflated(&vec![7; 50_000])),
             frame(TEXT, b"pl"),
             frame(FIN, b"ain"),
         ];
