@@ -55,7 +55,7 @@ def test_a_frame_arrives_byte_by_byte(serve: Serve) -> None:
 
 def test_a_stream_arrives_whatever_the_splits(serve: Serve) -> None:
     server = serve(Echo())
-    chance = random.Random(6455)  # noqa: S311 - a repeatable test, no secret
+    chance = random.Random(6455)
     messages = [chance.randbytes(chance.choice([0, 5, 125, 126, 3000, 70_000])) for _ in range(60)]
     stream = b"".join(frame(BINARY, message) for message in messages)
     with RawWebSocket.open(server.address) as client:
@@ -90,7 +90,7 @@ def test_a_handshake_in_two_segments_and_data_sent_with_it(serve: Serve) -> None
 def test_64_mib_pass_when_the_limit_is_raised(serve: Serve) -> None:
     size = 64 * MIB
     server = serve(Echo(), WebSocketConfig(max_message_size=size, send_queue_limit=2 * size))
-    payload = random.Random(64).randbytes(size)  # noqa: S311
+    payload = random.Random(64).randbytes(size)
     with RawWebSocket.open(server.address) as client:
         sender = threading.Thread(target=client.send, args=(frame(BINARY, payload),))
         sender.start()
