@@ -44,6 +44,10 @@ pub(super) enum Stage {
     Gone,
 }
 
+/// What a byte that comes compressed takes off the budget, beside the bytes that it becomes: there
+/// are streams that take time to inflate and become nothing.
+const COST_OF_COMPRESSED_BYTE: usize = 8;
+
 /// What one read came to. The default is that of a read that did not return.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -102,7 +106,8 @@ pub(super) struct Peer {
 pub(super) struct Intake<'a, C> {
     pub(super) limits: &'a Limits,
     pub(super) inflater: &'a mut SharedInflater,
-    /// Bytes that may still be inflated in this turn: decoding stops when none are left.
+    /// Bytes that may still be inflated in this turn: decoding what may be compressed stops when
+    /// none are left.
     pub(super) inflate_budget: &'a mut usize,
     pub(super) pool: &'a mut BufferPool,
     pub(super) events: &'a mut Vec<Event<C>>,
@@ -161,6 +166,10 @@ impl Peer {
                 intake.counters.bytes_received += count as u64;
                 let arrived = &mut arena[room.start..room.start + count];
                 let used = self.decode(arrived, Some(room.start), intake);
+                if self.deflate.is_some() {
+                    let cost = count * COST_OF_COMPRESSED_BYTE;
+                    *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
+                }
                 // A short read has emptied the socket, except for a FIN behind the data.
                 let more = count == asked || self.read_closed || self.holds();
                 let readiness = if more { Readiness::More } else { Readiness::Drained };

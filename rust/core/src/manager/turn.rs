@@ -31,6 +31,10 @@ const READ_BUDGET: usize = 128 * 1024;
 /// last one. What a peer sends can be a thousand times as large as it looks.
 const INFLATE_BUDGET: usize = 512 * 1024;
 
+/// Bytes that a connection with compression may bring into a turn. There are streams of that length
+/// that take milliseconds to inflate.
+const COMPRESSED_READ_BUDGET: usize = 32 * 1024;
+
 /// Reading goes on in the next turn when the arena has less room than this.
 const MIN_ROOM: usize = 16 * 1024;
 
@@ -189,6 +193,9 @@ impl<C: Send> Manager<C> {
         if self.decode_held(slot) {
             self.ready.push_back(slot);
             return;
+        }
+        if self.peers.get(slot).is_some_and(|peer| peer.deflate.is_some()) {
+            budget = budget.min(COMPRESSED_READ_BUDGET);
         }
         let readiness = loop {
             let room = self.used..self.used + budget;

@@ -40,6 +40,18 @@ pub struct DeflateSettings {
     pub threshold: usize,
 }
 
+impl DeflateSettings {
+    /// Whether any of these frames is worth compressing.
+    fn apply_to(self, frames: &[u8]) -> bool {
+        server_frames(frames).any(|frame| self.apply_to_frame(&frame))
+    }
+
+    fn apply_to_frame(self, frame: &ServerFrame<'_>) -> bool {
+        // An empty message has no bytes to save, and zlib none to flush.
+        !frame.opcode.is_control() && frame.payload.len() >= self.threshold.max(1)
+    }
+}
+
 /// The outbound side of one connection's permessage-deflate.
 #[derive(Debug)]
 pub struct OutboundDeflate {
@@ -78,12 +90,19 @@ impl OutboundDeflate {
             History::None => {
                 shared.compress(frames, settings, out);
             }
+            History::Own(_) if !settings.apply_to(frames) => out.extend_from_slice(frames),
             History::Own(own) => {
                 let new = || Box::new(Deflater::new(settings, true));
                 let deflater = own.get_or_insert_with(new);
-                deflater.compress_frames(frames, settings.threshold, &mut shared.scratch, out);
+                deflater.compress_frames(frames, settings, &mut shared.scratch, out);
             }
         }
+    }
+
+    /// Whether there is a compressor that nobody else uses.
+    #[cfg(test)]
+    pub(super) fn has_compressor(&self) -> bool {
+        matches!(self.history, History::Own(Some(_)))
     }
 
     /// Whether a message may refer to those before it.
@@ -130,13 +149,17 @@ impl SharedDeflaters {
         settings: DeflateSettings,
         out: &mut Vec<u8>,
     ) -> bool {
+        if !settings.apply_to(frames) {
+            out.extend_from_slice(frames);
+            return false;
+        }
         let fits = |deflater: &Deflater| deflater.has(settings);
         let index = self.deflaters.iter().position(fits).unwrap_or_else(|| {
             self.deflaters.push(Deflater::new(settings, false));
             self.deflaters.len() - 1
         });
         let deflater = &mut self.deflaters[index];
-        deflater.compress_frames(frames, settings.threshold, &mut self.scratch, out)
+        deflater.compress_frames(frames, settings, &mut self.scratch, out)
     }
 }
 
@@ -181,15 +204,14 @@ impl Deflater {
     fn compress_frames(
         &mut self,
         frames: &[u8],
-        threshold: usize,
+        settings: DeflateSettings,
         scratch: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> bool {
         let mut any = false;
-        for ServerFrame { opcode, payload, bytes } in server_frames(frames) {
-            // An empty message has no bytes to save, and zlib none to flush.
-            let is_candidate = !opcode.is_control() && payload.len() >= threshold.max(1);
-            if is_candidate
+        for frame in server_frames(frames) {
+            let ServerFrame { opcode, payload, bytes } = frame;
+            if settings.apply_to_frame(&frame)
                 && self.compress(payload, scratch)
                 && (self.takeover || scratch.len() < payload.len())
             {

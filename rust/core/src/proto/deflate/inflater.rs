@@ -126,7 +126,11 @@ impl InboundDeflate {
             inflater.feed(bytes, message, limits, shared.step())?;
             return inflater.end_message(message, limits, shared.step());
         }
-        let State { inflater: mut own, gathered } = *self.state.take().unwrap_or_default();
+        let state = self.state.take();
+        let (mut own, gathered) = match state {
+            Some(state) => (state.inflater, state.gathered),
+            None => (None, Vec::new()), // it is whole in `bytes`
+        };
         shared.step();
         let SharedInflater { inflater, step } = shared;
         let inflater = if let Some(own) = &mut own {

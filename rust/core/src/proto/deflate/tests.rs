@@ -490,3 +490,20 @@ fn an_agreement_says_what_each_side_does() {
     assert!(!agreed(true, true).outbound().keeps_history());
     assert!(agreed(false, true).outbound().keeps_history());
 }
+
+#[test]
+fn a_compressor_is_made_by_the_first_message_that_is_long_enough() {
+    let settings = DeflateSettings { threshold: 100, ..FASTEST };
+    let (mut shared, mut outbound) = (SharedDeflaters::new(), OutboundDeflate::new(settings, true));
+    let mut compress = |opcode, length| {
+        let (mut frames, mut out) = (Vec::new(), Vec::new());
+        encode_frame(&mut frames, opcode, &vec![0; length]);
+        outbound.compress(&frames, &mut shared, &mut out);
+        assert_eq!(out == frames, !outbound.has_compressor());
+        shared.compress(&frames, settings, &mut Vec::new());
+        (outbound.has_compressor(), shared.deflaters())
+    };
+    assert_eq!(compress(Opcode::Text, 99), (false, 0));
+    assert_eq!(compress(Opcode::Ping, 125), (false, 0));
+    assert_eq!(compress(Opcode::Text, 100), (true, 1));
+}
