@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 
 use mio::net::TcpStream;
 
-use crate::proto::SharedInflater;
 use crate::proto::deflate::{Agreement, OutboundDeflate};
 use crate::proto::{
     self, CloseCode, CloseFrame, Inflation, Input, Limits, Opcode, Payload, Received,
+    SharedInflater,
 };
 
 use super::connection::{CloseCause, End, Link};
