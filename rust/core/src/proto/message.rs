@@ -120,11 +120,14 @@ impl Message {
         limits: &Limits,
     ) -> Result<(), ProtocolError> {
         let limit = limits.max_message_size;
-        if bytes.len() > self.room(limits) {
-            return Err(ProtocolError::MessageTooBig { limit });
-        }
+        let room = self.room(limits);
+        // Bad text before the limit comes before the limit, however it was cut.
         if let Some(text) = &mut self.text {
+            let bytes = &bytes[..bytes.len().min(room)];
             text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        if bytes.len() > room {
+            return Err(ProtocolError::MessageTooBig { limit });
         }
         self.reserve(bytes.len(), limit);
         self.payload.extend_from_slice(bytes);

@@ -262,6 +262,22 @@ fn inflated_text_is_checked() {
 }
 
 #[test]
+fn of_bad_text_and_too_much_of_it_the_first_counts() {
+    let limit = LIMITS.max_message_size;
+    let letters = vec![b'a'; limit];
+    for (text, error) in [
+        ([b"\xFF", &letters[..]].concat(), ProtocolError::InvalidUtf8),
+        ([&letters[1..], b"\xFF", b"a"].concat(), ProtocolError::InvalidUtf8),
+        ([&letters[..], b"\xFF"].concat(), ProtocolError::MessageTooBig { limit }),
+    ] {
+        let stream = compressed(TEXT, &deflated(&text));
+        for inflation in MODES {
+            assert_eq!(outcome(inflation, &LIMITS, &stream), (vec![], Some(error)));
+        }
+    }
+}
+
+#[test]
 fn with_takeover_bad_text_fails_at_its_first_bad_byte() {
     // A stored block, so that the bad byte has a place in the stream.
     let begun = frame(RSV1 | TEXT, &[0x00, 0x05, 0x00, 0xFA, 0xFF, b'a', b'b', 0xFF, b'c', b'd']);
