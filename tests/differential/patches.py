@@ -44,11 +44,11 @@ class Patch(enum.Flag):
 
 
 class TooBigError(Exception):
-    """A message is larger than the limit; perhaps there is something else wrong with it."""
+    """A message is larger than the limit, unless something else is wrong with it before."""
 
-    def __init__(self, *, is_bad_too: bool) -> None:
+    def __init__(self, close: Close) -> None:
         super().__init__()
-        self.close = Close(MESSAGE_TOO_BIG, or_code=INVALID_PAYLOAD if is_bad_too else None)
+        self.close = close
 
 
 class Inflater:
@@ -106,11 +106,12 @@ class Inflater:
             piece, may_go_on = _before_error(before, data, most)
             if len(piece) < most:
                 if may_go_on:
-                    raise TooBigError(is_bad_too=True) from None
+                    raise TooBigError(Close(MESSAGE_TOO_BIG, or_code=INVALID_PAYLOAD)) from None
                 raise
         if len(piece) == most:
             begun = bytes(self._plain + piece)[: self._limit]
-            raise TooBigError(is_bad_too=self.is_text and not _begins_text(begun))
+            is_bad = self.is_text and not _begins_text(begun)
+            raise TooBigError(Close(INVALID_PAYLOAD if is_bad else MESSAGE_TOO_BIG))
         return piece
 
     def _end(self) -> bytes:
