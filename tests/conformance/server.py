@@ -2,12 +2,15 @@
 
 It takes a free port and prints it, which is all that `run.py` wants to know. The suite's largest
 message is 16 MiB, in 65,536 fragments; there is room for more, so that no limit of ours is tested.
+With compression even the shortest message is compressed: the suite has cases of 16 bytes.
 """
 
+import argparse
 import threading
 from contextlib import suppress
 
 from handy_ws import (
+    CompressionConfig,
     HttpServer,
     ServerConfig,
     WebSocketBinaryMessage,
@@ -18,6 +21,11 @@ from handy_ws import (
 )
 
 MAX_MESSAGE_SIZE = 64 * 1024 * 1024
+COMPRESSION = {
+    "none": None,
+    "no-takeover": CompressionConfig(threshold=0),
+    "takeover": CompressionConfig(threshold=0, context_takeover=True),
+}
 
 
 class Echo(WebSocketMessageHandler):
@@ -34,7 +42,14 @@ class Echo(WebSocketMessageHandler):
 
 def main() -> None:
     """Serve until SIGINT."""
-    config = ServerConfig(port=0, websocket=WebSocketConfig(max_message_size=MAX_MESSAGE_SIZE))
+    parser = argparse.ArgumentParser(description="The conformance suite's echo server.")
+    parser.add_argument("--compression", choices=COMPRESSION, default="none")
+    websocket = WebSocketConfig(
+        max_message_size=MAX_MESSAGE_SIZE,
+        send_queue_limit=MAX_MESSAGE_SIZE,
+        compression=COMPRESSION[parser.parse_args().compression],
+    )
+    config = ServerConfig(port=0, websocket=websocket)
     with HttpServer(WebSocketHandler(Echo()), config) as server, suppress(KeyboardInterrupt):
         print(server.address[1], flush=True)
         threading.Event().wait()
