@@ -229,13 +229,22 @@ def test_it_notices_that_something_else_was_agreed_on(
 
 
 @pytest.mark.parametrize(
-    ("size", "sent", "good"),
-    [(1024, 1023, True), (1024, 1024, False), (2000, 2005, False), (16, 18, True)],
+    ("case", "size", "sent", "good"),
+    [
+        ("12.1.4", 1024, 1023, True),
+        ("12.1.4", 1024, 1024, False),
+        ("13.7.18", 2000, 2005, False),
+        ("12.3.1", 16, 18, True),
+        ("12.2.4", 1024, 1024, True),
+        ("12.5.18", 2000, 2005, True),
+    ],
 )
-def test_it_notices_echoes_that_were_not_compressed(*, size: int, sent: int, good: bool) -> None:
+def test_it_notices_echoes_that_were_not_compressed(
+    *, case: str, size: int, sent: int, good: bool
+) -> None:
     agreed = report(agreed="permessage-deflate", size=size, sent=sent)
-    complaints = list(judge_compression("takeover", "12.1.4", agreed))
-    expected = f"case 12.1.4: {size} bytes were sent as {sent}, which is not compressed"
+    complaints = list(judge_compression("takeover", case, agreed))
+    expected = f"case {case}: {size} bytes were sent as {sent}, which is not compressed"
     assert complaints == ([] if good else [expected])
 
 
