@@ -6,6 +6,7 @@ With compression even the shortest message is compressed: the suite has cases of
 """
 
 import argparse
+import signal
 import threading
 from contextlib import suppress
 
@@ -50,6 +51,8 @@ def main() -> None:
         compression=COMPRESSION[parser.parse_args().compression],
     )
     config = ServerConfig(port=0, websocket=websocket)
+    # A shell lets its background jobs ignore SIGINT, and what they start inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with HttpServer(WebSocketHandler(Echo()), config) as server, suppress(KeyboardInterrupt):
         print(server.address[1], flush=True)
         threading.Event().wait()

@@ -33,7 +33,8 @@ NO_TAKEOVER = "permessage-deflate; server_no_context_takeover; client_no_context
 
 # Programs that stand in for a server: this one waits for SIGINT, and then does what follows.
 WAIT = """
-import sys, threading
+import signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     print(1234, flush=True)
     threading.Event().wait()
