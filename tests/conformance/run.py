@@ -293,7 +293,7 @@ def parse(command_line: Sequence[str] | None) -> argparse.Namespace:
     add("--exclude", type=pattern, nargs="+", default=[], metavar="PATTERN")
     add("--sample", action="store_true", help="only the sample of groups 12 and 13")
     add("--repeat", type=positive, default=1, metavar="N", help="run N times in a row")
-    add("--timeout", type=float, default=1800.0, help="seconds for one run")
+    add("--timeout", type=float, default=3600.0, help="seconds for one run")
     add("--agent", default="handy_ws", help="the server's name in the reports")
     add(
         "--server",
