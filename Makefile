@@ -11,6 +11,8 @@ FIND_PYTHON := for python in python3 python3.14 python3.13 python3.12 python3.11
 PYTHON ?= $(shell $(FIND_PYTHON))
 PORT ?= 8080
 REPEAT ?= 1
+STREAMS ?= 100000
+SEED ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,9 +32,9 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check autobahn docs clean
+.PHONY: help demo test check autobahn autobahn-sample differential docs clean
 help:  ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080)
 	@exec $(BIN)/python examples/chat/server.py --port $(PORT)
@@ -41,12 +43,18 @@ test: $(DONE)/wheel $(DONE)/test-tools chromium  ## Run all tests: Rust, Python,
 	cargo test --locked --quiet
 	$(BIN)/python -m pytest
 
-check: lint-rust lint-python docs autobahn test  ## Run everything that CI runs
+check: lint-rust lint-python docs autobahn-sample test  ## Run everything that CI runs
 
-autobahn: $(DONE)/wheel  ## Run the conformance suite (REPEAT=1); report in reports/autobahn
-	PATH="$(CURDIR)/$(BIN):$$PATH" tests/conformance/install $(AUTOBAHN)
-	$(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstest \
-	    --report reports/autobahn --repeat $(REPEAT)
+CONFORMANCE := $(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstest --jobs 2
+
+autobahn: wstest  ## Run the whole conformance suite (REPEAT=1), half an hour; reports/autobahn
+	$(CONFORMANCE) --report reports/autobahn --repeat $(REPEAT)
+
+autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/autobahn-sample
+	$(CONFORMANCE) --report reports/autobahn-sample --sample
+
+differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
+	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
 
 docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html
@@ -57,7 +65,7 @@ clean:  ## Remove everything that was made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: lint-rust lint-python chromium
+.PHONY: lint-rust lint-python wstest chromium
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -68,6 +76,9 @@ lint-python: $(DONE)/wheel $(DONE)/dev-tools $(DONE)/docs-tools
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest handy_ws._core
+
+wstest: $(DONE)/wheel
+	PATH="$(CURDIR)/$(BIN):$$PATH" tests/conformance/install $(AUTOBAHN)
 
 # The tests look for these names too.
 chromium:
