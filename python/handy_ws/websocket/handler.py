@@ -45,6 +45,8 @@ __all__ = ["WebSocketHandler"]
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_SIZE = 16
 _VERSION = "13"
+#: A 426 must name the protocol to upgrade to: RFC 9110 section 15.5.22.
+_UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
 
 
 class _RefusedError(Exception):
@@ -169,7 +171,7 @@ def _check_handshake(head: RequestHead) -> str:
         raise _RefusedError(405, reason, {"Allow": "GET"})
     if not head.has_token("upgrade", "websocket"):
         reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
-        raise _RefusedError(426, reason, {"Upgrade": "websocket", "Connection": "Upgrade"})
+        raise _RefusedError(426, reason, _UPGRADE)
     if head.version != "1.1":
         reason = "a WebSocket handshake is an HTTP/1.1 request"
         raise _RefusedError(400, reason)
@@ -183,7 +185,7 @@ def _check_handshake(head: RequestHead) -> str:
         raise _RefusedError(400, reason)
     if version != _VERSION:
         reason = f"WebSocket version {version!r} is not spoken here, only {_VERSION}"
-        raise _RefusedError(426, reason, {"Sec-WebSocket-Version": _VERSION})
+        raise _RefusedError(426, reason, {**_UPGRADE, "Sec-WebSocket-Version": _VERSION})
     key = head.get("sec-websocket-key")
     if key is None or not _is_key(key):
         reason = "there must be a Sec-WebSocket-Key header, with 16 bytes in base64"
