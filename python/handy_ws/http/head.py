@@ -99,19 +99,25 @@ class RequestHead:
         """Return all values of the field `name` (lower case), in order."""
         return [value for key, value in self.headers if key == name]
 
-    def has_token(self, name: str, token: str) -> bool:
-        """Say whether `token` (lower case) is a member of the list field `name` (lower case).
+    def members(self, name: str) -> list[str]:
+        """Return the members of the list field `name` (lower case), in order.
 
-        Lists may be spread over several fields: RFC 9110 section 5.6.1.
+        A list may be spread over several fields and have empty elements, which are no members:
+        RFC 9110 section 5.6.1. Nothing is said about what the members look like.
         """
         if name not in self._first:
-            return False
-        return any(
-            token == member.strip(" \t")
+            return []
+        return [
+            member
             for key, value in self.headers
             if key == name
-            for member in value.lower().split(",")
-        )
+            for element in value.split(",")
+            if (member := element.strip(" \t"))
+        ]
+
+    def has_token(self, name: str, token: str) -> bool:
+        """Say whether `token` (lower case) is a member of the list field `name` (lower case)."""
+        return token in map(str.lower, self.members(name))
 
     @property
     def keeps_alive(self) -> bool:

@@ -11,13 +11,14 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["NOT_CONTROL", "is_field_value", "is_token", "valid_authority"]
+__all__ = ["NOT_CONTROL", "is_field_value", "is_protocol", "is_token", "valid_authority"]
 
 #: Every byte that may stand inside a line of a head: all but the controls, TAB allowed.
 NOT_CONTROL: Final = b"\t" + bytes(byte for byte in range(ord(" "), 256) if byte != ord("\x7f"))
 
 _MAX_AUTHORITY = 253 + len(":65535")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PROTOCOL = re.compile(rf"{_TOKEN.pattern}(?:/{_TOKEN.pattern})?")
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 _AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::[0-9]{{0,5}})?")
 
@@ -25,6 +26,11 @@ _AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::[0-9]{{0
 def is_token(text: str) -> bool:
     """Say whether `text` is a token: a method, or the name of a header field."""
     return _TOKEN.fullmatch(text) is not None
+
+
+def is_protocol(text: str) -> bool:
+    """Say whether `text` may be a member of the Upgrade field: RFC 9110 section 7.8."""
+    return _PROTOCOL.fullmatch(text) is not None
 
 
 def valid_authority(text: str) -> bool:

@@ -26,7 +26,7 @@ from handy_ws._core import Callbacks, Negotiator
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
-from handy_ws.http.syntax import is_token
+from handy_ws.http.syntax import is_protocol, is_token
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy
 
@@ -142,11 +142,12 @@ class WebSocketHandler(HttpRequestHandler):
             raise _RefusedError(403, reason)
 
     def _choose_subprotocol(self, head: RequestHead) -> str | None:
-        values = head.get_all("sec-websocket-protocol")
-        if not values:
+        if head.get("sec-websocket-protocol") is None:
             return None
-        offered = [name.strip(" \t") for value in values for name in value.split(",")]
-        if not all(is_token(name) for name in offered) or len(set(offered)) < len(offered):
+        offered = head.members("sec-websocket-protocol")
+        are_tokens = all(map(is_token, offered))
+        # One at least (RFC 6455 section 11.3.4), and no two alike (section 4.1).
+        if not offered or not are_tokens or len(set(offered)) < len(offered):
             reason = "Sec-WebSocket-Protocol must be a list of different tokens"
             raise _RefusedError(400, reason)
         return next((name for name in offered if name in self._subprotocols), None)
@@ -169,15 +170,7 @@ def _check_handshake(head: RequestHead) -> str:
     if head.method != "GET":
         reason = "a WebSocket handshake is a GET request"
         raise _RefusedError(405, reason, {"Allow": "GET"})
-    if not head.has_token("upgrade", "websocket"):
-        reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
-        raise _RefusedError(426, reason, _UPGRADE)
-    if head.version != "1.1":
-        reason = "a WebSocket handshake is an HTTP/1.1 request"
-        raise _RefusedError(400, reason)
-    if not head.has_token("connection", "upgrade"):
-        reason = "Connection: Upgrade is missing"
-        raise _RefusedError(400, reason)
+    _check_upgrade(head)
     # The parser has seen to it that neither of the two comes twice.
     version = head.get("sec-websocket-version")
     if version is None:
@@ -191,6 +184,24 @@ def _check_handshake(head: RequestHead) -> str:
         reason = "there must be a Sec-WebSocket-Key header, with 16 bytes in base64"
         raise _RefusedError(400, reason)
     return key
+
+
+def _check_upgrade(head: RequestHead) -> None:
+    """Check that an HTTP/1.1 client asks for this upgrade, in lists that are well formed."""
+    protocols = head.members("upgrade")
+    if "websocket" not in map(str.lower, protocols):
+        reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
+        raise _RefusedError(426, reason, _UPGRADE)
+    if head.version != "1.1":
+        reason = "a WebSocket handshake is an HTTP/1.1 request"
+        raise _RefusedError(400, reason)
+    options = head.members("connection")
+    if "upgrade" not in map(str.lower, options):
+        reason = "Connection: Upgrade is missing"
+        raise _RefusedError(400, reason)
+    if not all(map(is_protocol, protocols)) or not all(map(is_token, options)):
+        reason = "Upgrade must be a list of protocols, and Connection one of tokens"
+        raise _RefusedError(400, reason)
 
 
 def _accept_value(key: str) -> str:
