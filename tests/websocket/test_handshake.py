@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from tests.websocket.conftest import Serve
 
 SWITCHING, BAD_REQUEST, FORBIDDEN, NOT_ALLOWED, UPGRADE_REQUIRED = 101, 400, 403, 405, 426
-
-SPACES = " " * 60_000
 
 
 def ask(server: HttpServer, request: bytes) -> tuple[int, dict[str, str], str]:
@@ -45,7 +42,7 @@ def raw_request(*lines: str) -> bytes:
         request_head(),
         request_head(Connection="keep-alive, Upgrade"),
         request_head(Connection="upgrade"),
-        request_head(Connection=f"keep-alive,{SPACES[:1000]}UPGRADE ,"),
+        request_head(Connection=f"keep-alive,{' ' * 1000}UPGRADE ,"),
         request_head(Upgrade="WebSocket"),
         request_head(Upgrade="h2c, websocket"),
         request_head("/any/path?query"),
@@ -260,43 +257,3 @@ def test_an_exception_in_authorize_is_a_500_and_no_connection(serve: Serve) -> N
     server = serve(WebSocketHandler(recorder, authorize=authorize))
     assert ask(server, request_head())[0] == 500
     assert recorder.events.empty()
-
-
-@pytest.mark.parametrize("name", ["Upgrade", "Connection", "Sec-WebSocket-Protocol", "Origin"])
-def test_long_lists_are_read_in_linear_time(serve: Serve, name: str) -> None:
-    server = serve(WebSocketMessageHandler())
-    for filling in (SPACES, "," * 60_000, " ," * 30_000, "a," * 30_000):
-        start = time.process_time()
-        status, _, _ = ask(server, request_head(headers={name: f"x{filling}x"}))
-        assert status in {BAD_REQUEST, FORBIDDEN, UPGRADE_REQUIRED}
-        assert time.process_time() - start < 1.0, "quadratic time would be minutes"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Host",
-        "Upgrade",
-        "Connection",
-        "Sec-WebSocket-Key",
-        "Sec-WebSocket-Version",
-        "Sec-WebSocket-Protocol",
-        "Sec-WebSocket-Extensions",
-        "Origin",
-        "Cookie",
-        "X-Other",
-    ],
-)
-def test_any_byte_in_any_header_is_answered(serve: Serve, name: str) -> None:
-    # Granian's CVE-2026-42544: one byte that is not ASCII ended the process.
-    server = serve(WebSocketMessageHandler())
-    for byte in [*range(0x20), *range(0x7F, 0x100)]:
-        fields = {"Host": "localhost", "Upgrade": "websocket", "Connection": "Upgrade"}
-        fields |= {"Sec-WebSocket-Key": KEY, "Sec-WebSocket-Version": "13"}
-        fields[name] = fields.get(name, "value") + chr(byte)
-        with RawWebSocket(server.address) as client:
-            client.send(request_head(headers=fields))
-            status, _ = client.read_response_head()
-        allowed = {SWITCHING, BAD_REQUEST, FORBIDDEN, UPGRADE_REQUIRED}
-        assert status in allowed, f"byte {byte:#x} in {name}"
-    assert ask(server, request_head())[0] == SWITCHING
