@@ -18,6 +18,11 @@ PATIENCE = 10.0  # seconds
 settings.register_profile("handy_ws", derandomize=True, deadline=None)
 settings.load_profile("handy_ws")
 
+# With --hypothesis-profile=fuzz: many examples, others each time, and how to get a bad one again.
+settings.register_profile(
+    "fuzz", derandomize=False, deadline=None, max_examples=500, print_blob=True
+)
+
 
 @pytest.fixture(autouse=True)
 def no_thread_left_behind() -> Iterator[None]:
