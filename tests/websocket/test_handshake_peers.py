@@ -45,7 +45,7 @@ CONFIGS = {
 }
 
 # What can be referred to lies up to 32 KiB behind, and there is something in every window.
-_RANDOM = random.Random(1)  # noqa: S311 - the same text every time
+_RANDOM = random.Random(1)
 _BLOCKS = [_RANDOM.randbytes(50).hex() for _ in range(320)]
 TEXT = "".join(_BLOCKS + _BLOCKS)
 
