@@ -1,0 +1,1 @@
+"""What the programs share: frames, a raw client, server processes, payloads and reports."""

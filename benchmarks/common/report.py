@@ -1,0 +1,115 @@
+"""What a program prints: Markdown for people, then all of it as one line of JSON.
+
+Figures without the machine and the versions mean nothing, so these are part of every report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Report", "Table", "parser", "progress", "whole_number"]
+
+
+@dataclasses.dataclass
+class Table:
+    """A table: its heading, the names of its columns, and rows of texts."""
+
+    heading: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = dataclasses.field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Return it as Markdown; columns of numbers are aligned to the right."""
+        rule = ["---:" if self._has_numbers(i) else "---" for i in range(len(self.columns))]
+        lines = [self.columns, rule, *self.rows]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"### {self.heading}\n\n{table}\n"
+
+    def _has_numbers(self, column: int) -> bool:
+        return all(row[column][:1].isdigit() for row in self.rows if row[column])
+
+
+@dataclasses.dataclass
+class Report:
+    """All that a program has found out.
+
+    Attributes:
+        program: its name.
+        tables: for people.
+        notes: what must be known to read the tables, a paragraph each.
+        data: every single measurement, for programs.
+    """
+
+    program: str
+    settings: dict[str, Any]
+    packages: Sequence[str] = ("handy-ws",)
+    tables: list[Table] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    data: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def publish(self) -> None:
+        """Print it on the standard output."""
+        machine = _machine()
+        versions = {name: importlib.metadata.version(name) for name in self.packages}
+        print(f"## {self.program}\n")
+        for table in self.tables:
+            print(table.markdown())
+        for note in self.notes:
+            print(note + "\n")
+        named = ", ".join(f"{name} {version}" for name, version in versions.items())
+        print(f"{named}; {', '.join(str(value) for value in machine.values())}.\n")
+        everything = {
+            "program": self.program,
+            "machine": machine,
+            "versions": versions,
+            "settings": self.settings,
+            "measurements": self.data,
+        }
+        print(json.dumps(everything))
+
+
+def _machine() -> dict[str, Any]:
+    names = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "python": f"CPython {platform.python_version()}",
+        "kernel": f"Linux {platform.release()}",
+        "processor": names[0] if names else platform.machine(),
+        "cores": f"{os.cpu_count()} cores",
+        "load": f"load average {os.getloadavg()[0]:.1f} at the end",
+    }
+
+
+def parser(documentation: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose `--help` begins with the program's documentation."""
+    return argparse.ArgumentParser(
+        description=inspect.cleandoc(documentation or ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def whole_number(text: str) -> int:
+    """Read a number that is at least 1, for `argparse`."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def progress(text: str) -> None:
+    """Say on the standard error what is going on."""
+    print(text, file=sys.stderr, flush=True)

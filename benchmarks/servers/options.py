@@ -1,0 +1,45 @@
+"""What the command lines of the servers on asyncio have in common."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+import uvloop
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["command_line", "level_1", "run"]
+
+
+def command_line(documentation: str | None) -> argparse.ArgumentParser:
+    """Return a parser that knows ``--loop`` and ``--deflate``."""
+    parser = argparse.ArgumentParser(description=documentation)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    parser.add_argument(
+        "--deflate",
+        choices=("default", "takeover", "no-takeover"),
+        default="default",
+        help="its own settings, or level 1 and a window of 15 bits with takeover or without",
+    )
+    return parser
+
+
+def level_1(deflate: str) -> ServerPerMessageDeflateFactory:
+    """Return what makes websockets use level 1, a window of 15 bits, and takeover or none."""
+    forget = deflate == "no-takeover"
+    return ServerPerMessageDeflateFactory(
+        server_no_context_takeover=forget,
+        client_no_context_takeover=forget,
+        compress_settings={"level": 1},
+    )
+
+
+def run(serve: Coroutine[None, None, None], loop: str) -> None:
+    """Run the coroutine on the loop of that name."""
+    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve)

@@ -1,0 +1,74 @@
+"""A handy_ws server that sends back, passes on to everybody, or just takes what it gets."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from handy_ws import (
+    CompressionConfig,
+    HttpServer,
+    ServerConfig,
+    WebSocketConfig,
+    WebSocketHandler,
+    WebSocketMessageHandler,
+)
+
+if TYPE_CHECKING:
+    from handy_ws import WebSocketManager, WebSocketTextMessage
+
+_SHORT = 4096
+
+
+class Echo(WebSocketMessageHandler):
+    """Sends every text back."""
+
+    def on_text_message(self, message: WebSocketTextMessage) -> None:
+        """Text in, text out."""
+        message.connection.send_text(message.payload)
+
+
+class Sink(WebSocketMessageHandler):
+    """Sends short texts back, and drops long ones."""
+
+    def on_text_message(self, message: WebSocketTextMessage) -> None:
+        """Answer what is short."""
+        payload = message.payload
+        if len(payload) <= _SHORT:
+            message.connection.send_text(payload)
+
+
+class Everybody(WebSocketMessageHandler):
+    """Sends every text to all connections."""
+
+    manager: WebSocketManager
+
+    def on_text_message(self, message: WebSocketTextMessage) -> None:
+        """Text in, broadcast out."""
+        self.manager.broadcast(message.payload)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--does", choices=("echo", "sink", "broadcast"), default="echo")
+    parser.add_argument("--compress", action="store_true", help="agree on permessage-deflate")
+    parser.add_argument("--level", type=int)
+    parser.add_argument("--context-takeover", action="store_true", default=None)
+    parser.add_argument("--window-bits", type=int)
+    arguments = vars(parser.parse_args())
+    does, compress = arguments.pop("does"), arguments.pop("compress")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    compression = dataclasses.replace(CompressionConfig(), **given) if compress else None
+    config = ServerConfig(port=0, websocket=WebSocketConfig(compression=compression))
+    everybody = Everybody()
+    handlers = {"echo": Echo(), "sink": Sink(), "broadcast": everybody}
+    with HttpServer(WebSocketHandler(handlers[does]), config) as server:
+        everybody.manager = server.websocket_manager
+        print(server.address[1], flush=True)
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
