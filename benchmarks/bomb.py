@@ -12,9 +12,10 @@ of a message is the default, 1 MiB. The attacks:
   legal, 50      the same number, 20 from each of 50 clients
 
 Goals: what would inflate to more than the limit is closed with 1009 (if not, this program fails);
-memory grows by at most the limit and 1 MiB; and the other client's message that is sent right after
-the attack is answered within 5 ms (in the median: on a busy machine some take longer for reasons of
-their own, as "none" shows).
+memory then grows by at most the limit and 1 MiB; and the other client's message that is sent right
+after the attack is answered within 5 ms (in the median: on a busy machine some take longer for
+reasons of their own, as "none" shows). For legal messages there are figures, but no goals: a
+program that is given 1 MiB has that in its memory, too.
 
 Each attack is repeated on one server; memory is always compared with what it was before the first.
 It is the peak of resident memory (VmHWM, which is reset before), to about 0.3 MiB, since the kernel
@@ -214,10 +215,15 @@ def attack_once(server: Server, attack: Attack, probe: Probe, before: int) -> Ou
     return Outcome(server.peak_bytes() - before, codes, latencies, seconds)
 
 
-def run(attack: Attack, rounds: int) -> list[Outcome]:
-    """Attack a new server, again and again."""
+def run(attack: Attack, rounds: int, *, context_takeover: bool) -> list[Outcome]:
+    """Attack a new server, again and again.
+
+    Raises:
+        ProtocolError: an attack has ended in another way than it should.
+    """
+    takeover = ("--context-takeover",) if context_takeover else ()
     with (
-        running("serve_handy_ws", ("--does", "sink", "--compress")) as server,
+        running("serve_handy_ws", ("--does", "sink", "--compress", *takeover)) as server,
         Client(server.address, OFFER) as client,
     ):
         probe = Probe(client)
@@ -254,8 +260,8 @@ def row(attack: Attack, outcomes: Sequence[Outcome]) -> Sequence[str]:
         milliseconds(statistics.median(everything)),
         milliseconds(max(everything)),
         f"{statistics.median(outcome.seconds for outcome in outcomes):.2f}",
-        "yes" if memory_met else "NO",
-        "yes" if latency_met else "NO",
+        "" if attack.allowed else "yes" if memory_met else "NO",
+        "" if attack.allowed else "yes" if latency_met else "NO",
     )
 
 
@@ -263,6 +269,9 @@ def main() -> None:
     """Read the command line, attack, and print."""
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=whole_number, default=7, help="for each attack")
+    arguments.add_argument(
+        "--context-takeover", action="store_true", help="agree on it; the default is without"
+    )
     options = arguments.parse_args()
     table = Table(
         "Attacks: peak of memory in MiB, latencies of another client in ms",
@@ -282,7 +291,7 @@ def main() -> None:
     )
     report = Report("Deflate bombs", vars(options), tables=[table])
     for attack in attacks():
-        outcomes = run(attack, options.rounds)
+        outcomes = run(attack, **vars(options))
         table.rows.append(row(attack, outcomes))
         progress(f"{attack.name}: {outcomes[0].memory_growth / MIB:.2f} MiB")
         report.data += [

@@ -2,8 +2,9 @@
 
 The load is a closed loop: a message is sent when an answer has come, so a slow server gets fewer
 messages, and CPU time for each message stays comparable. In Python such a client is slower than a
-compiled one. It reports how busy it was: if that is near 100 %, the rate is the client's and not
-the server's, while the server's CPU time for each message holds.
+compiled one. So it is reported how busy both were: if the client was all the time, the rate is the
+client's and not the server's, and if neither was, other programs had their cores; the server's CPU
+time for each message holds either way.
 """
 
 from __future__ import annotations
@@ -42,8 +43,13 @@ class Figures:
         return self.server_cpu / self.messages * 1e6
 
     @property
+    def server_busy(self) -> float:
+        """The part of the time for which the server was running."""
+        return self.server_cpu / self.seconds
+
+    @property
     def client_busy(self) -> float:
-        """The part of the time for which the client had something to do."""
+        """The part of the time for which the client was running."""
         return self.client_cpu / self.seconds
 
     @property
@@ -134,11 +140,10 @@ class EchoLoad:
         for pump in self._pumps.values():
             pump.send(depth)
 
-    def run(self, seconds: float) -> int:
-        """Keep going that long; return how many messages have come."""
+    def run(self, least: int) -> int:
+        """Keep going until that many messages or some more have come; return how many."""
         messages = 0
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while messages < least:
             for pump, event in self._ready():
                 answers = pump.handle(event)
                 messages += answers
@@ -146,13 +151,13 @@ class EchoLoad:
                     pump.send(answers)
         return messages
 
-    def measure(self, server: Server, warm_up: float, seconds: float) -> Figures:
-        """Run for the warm-up, and then for the time that counts."""
+    def measure(self, server: Server, warm_up: int, messages: int) -> Figures:
+        """Run for the messages of the warm-up, and then for those that count."""
         self.run(warm_up)
         cpu, client_cpu, start = server.cpu_seconds(), time.process_time(), time.monotonic()
-        messages = self.run(seconds)
+        counted = self.run(messages)
         return Figures(
-            messages,
+            counted,
             time.monotonic() - start,
             server.cpu_seconds() - cpu,
             time.process_time() - client_cpu,

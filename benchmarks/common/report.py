@@ -6,6 +6,7 @@ Figures without the machine and the versions mean nothing, so these are part of 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import importlib.metadata
 import inspect
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,8 @@ class Report:
 
     Attributes:
         program: its name.
+        settings: how it was called.
+        packages: those whose versions matter.
         tables: for people.
         notes: what must be known to read the tables, a paragraph each.
         data: every single measurement, for programs.
@@ -62,7 +66,7 @@ class Report:
     def publish(self) -> None:
         """Print it on the standard output."""
         machine = _machine()
-        versions = {name: importlib.metadata.version(name) for name in self.packages}
+        versions = _versions(self.packages)
         print(f"## {self.program}\n")
         for table in self.tables:
             print(table.markdown())
@@ -80,6 +84,15 @@ class Report:
         print(json.dumps(everything))
 
 
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return those of the packages that are installed; not every run needs all of them."""
+    installed = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
+
+
 def _machine() -> dict[str, Any]:
     names = [
         line.partition(":")[2].strip()
@@ -88,6 +101,7 @@ def _machine() -> dict[str, Any]:
     ]
     return {
         "python": f"CPython {platform.python_version()}",
+        "zlib": f"Python's zlib {zlib.ZLIB_RUNTIME_VERSION}",
         "kernel": f"Linux {platform.release()}",
         "processor": names[0] if names else platform.machine(),
         "cores": f"{os.cpu_count()} cores",

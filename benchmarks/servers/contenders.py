@@ -22,6 +22,10 @@ LEVEL_1 = "1, 15 bits"
 LEVEL_6 = "6, 15 bits"
 SMALLER = "6, 12 bits, memLevel 5"
 HANDY_WS = "handy_ws"
+OURS = {
+    "no-takeover": ("--compress", "--level"),
+    "takeover": ("--compress", "--context-takeover", "--level"),
+}
 # Name, module, arguments, and with which level and window it compresses in which setting.
 PEERS: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
     ("aiohttp", "serve_aiohttp", (), {"takeover": LEVEL_1, "no-takeover": LEVEL_1}),
@@ -69,11 +73,10 @@ class Contender:
 
 def contenders(servers: Sequence[str], loops: Sequence[str]) -> list[Contender]:
     """Return all that shall be measured, handy_ws's default first."""
-    module = "serve_handy_ws"
-    takeover = ("--compress", "--context-takeover")
     found = [
-        Contender(HANDY_WS, "no-takeover", LEVEL_1, module, ("--compress",)),
-        Contender(HANDY_WS, "takeover", LEVEL_1, module, takeover),
+        Contender(server, setting, f"{level}, 15 bits", "serve_handy_ws", (*arguments, str(level)))
+        for server, level in ((HANDY_WS, 1), (f"{HANDY_WS} at level 2", 2))
+        for setting, arguments in OURS.items()
     ]
     for server, module, arguments, levels in PEERS:
         if server in servers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING
 
 from handy_ws import (
@@ -60,7 +59,7 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     does, compress = arguments.pop("does"), arguments.pop("compress")
     given = {name: value for name, value in arguments.items() if value is not None}
-    compression = dataclasses.replace(CompressionConfig(), **given) if compress else None
+    compression = CompressionConfig(**given) if compress else None
     config = ServerConfig(port=0, websocket=WebSocketConfig(compression=compression))
     everybody = Everybody()
     handlers = {"echo": Echo(), "sink": Sink(), "broadcast": everybody}

@@ -1,0 +1,69 @@
+"""Every benchmark program runs, with as little to do as it can have, and prints what it should.
+
+Nothing here looks at a time: what is measured on a busy machine says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(program: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """Return the tables and the JSON that a program prints."""
+    command = [sys.executable, "-m", f"benchmarks.{program}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tables, _, last_line = done.stdout.rstrip().rpartition("\n")
+    return tables, json.loads(last_line)
+
+
+def test_memory() -> None:
+    tables, data = run("memory", "--connections", "10", "--earlier", "2", "--windows", "10")
+    none, without, takeover = data["measurements"]
+    assert (none["extensions"], without["name"]) == ("", "no takeover")
+    assert "server_no_context_takeover" in without["extensions"]
+    assert "server_max_window_bits=10" in takeover["extensions"]
+    steps = ["open", "uncompressed", "received", "exchanged", "full"]
+    assert list(takeover["bytes_per_connection"]) == steps
+    assert "| takeover, 10 bits |" in tables
+
+
+def test_broadcast() -> None:
+    few = ("--connections", "5", "--rounds", "2", "--broadcasts", "3", "--warm-up", "1")
+    tables, data = run("broadcast", *few)
+    plain, without, takeover = data["measurements"]
+    assert plain["wire_bytes"] == without["wire_bytes"] == takeover["wire_bytes"] < 1024
+    assert [len(one["microseconds"]) for one in data["measurements"]] == [2, 2, 2]
+    assert "| takeover (`permessage-deflate`) |" in tables
+
+
+def test_echo_of_handy_ws_alone() -> None:
+    few = ("--connections", "3", "--rounds", "1", "--messages", "20", "--warm-up", "5")
+    tables, data = run("echo", "--servers", "--depths", "1", "4", *few)
+    names = [(one["server"], one["setting"]) for one in data["measurements"]]
+    assert names[:2] == [("handy_ws", "no-takeover"), ("handy_ws", "takeover")]
+    for one in data["measurements"]:
+        assert one["compressed"]
+        assert one["answer_sizes"] < 1024
+        assert all(one["figures"][depth][0]["messages"] >= 20 for depth in ("1", "4"))
+    assert "### 4 in flight on each connection" in tables
+
+
+def test_bomb() -> None:
+    tables, data = run("bomb", "--rounds", "1")
+    codes = {one["attack"]: one["codes"] for one in data["measurements"]}
+    assert codes == {
+        "none": [],
+        "whole": [1009],
+        "fragments": [1009],
+        "small": [1009],
+        "legal": [None],
+        "legal, 50": [None] * 50,
+    }
+    assert "| legal, 50 | all answered |" in tables
