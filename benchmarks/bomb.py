@@ -212,6 +212,8 @@ def attack_once(server: Server, attack: Attack, probe: Probe, before: int) -> Ou
         latencies = fight(probe, attackers)
         seconds = time.perf_counter() - start
         codes = [attacker.code for attacker in attackers]
+    probe.send()  # when this is answered, the server has let the attackers go
+    probe.read()
     return Outcome(server.peak_bytes() - before, codes, latencies, seconds)
 
 
