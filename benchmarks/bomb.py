@@ -197,7 +197,7 @@ def fight(probe: Probe, attackers: Sequence[Attacker]) -> list[float]:
                     attacker.send()
                     poll.modify(descriptor, attacker.wants)
         probe.read()
-    return probe.latencies
+    return list(probe.latencies)
 
 
 def attack_once(server: Server, attack: Attack, probe: Probe, before: int) -> Outcome:
