@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -97,6 +98,9 @@ def running(module: str, arguments: Sequence[str] = ()) -> Iterator[Server]:
     Raises:
         RuntimeError: the server has not started.
     """
+    signal.signal(
+        signal.SIGTERM, _exit
+    )  # or a program that is told to end leaves its server behind
     command = [sys.executable, "-m", f"benchmarks.servers.{module}", *arguments]
     server_core, client_core = cores()
     os.sched_setaffinity(0, {server_core})  # what is started now inherits it
@@ -117,6 +121,10 @@ def running(module: str, arguments: Sequence[str] = ()) -> Iterator[Server]:
     finally:
         watchdog.cancel()
         _end(process)
+
+
+def _exit(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
