@@ -87,9 +87,10 @@ class Audience:
         for number in range(broadcasts):
             self._clients[0].socket.sendall(self._frames[number % len(self._frames)])
             self._wait_for_all()
+        seconds = time.monotonic() - start
         deliveries = broadcasts * len(self._clients)
         spent = self._server.cpu_seconds() - cpu
-        return spent / deliveries * 1e6, deliveries / (time.monotonic() - start)
+        return spent / deliveries * 1e6, deliveries / seconds
 
     def _wait_for_all(self) -> None:
         missing = len(self._clients)

@@ -137,18 +137,26 @@ class EchoLoad:
             client.socket.fileno(): _Pump(client, own, self._poll)
             for client, own in zip(clients, frames, strict=True)
         }
-        for pump in self._pumps.values():
-            pump.send(depth)
+        self._depth = depth
 
     def run(self, least: int) -> int:
-        """Keep going until that many messages or some more have come; return how many."""
+        """Keep going until that many messages or some more have come, and nothing is in flight.
+
+        Returns:
+            How many messages have come, which is how many were sent.
+        """
         messages = 0
-        while messages < least:
+        for pump in self._pumps.values():
+            pump.send(self._depth)
+        in_flight = self._depth * len(self._pumps)
+        while in_flight:
             for pump, event in self._ready():
                 answers = pump.handle(event)
                 messages += answers
-                if answers:
+                in_flight -= answers
+                if answers and messages < least:
                     pump.send(answers)
+                    in_flight += answers
         return messages
 
     def measure(self, server: Server, warm_up: int, messages: int) -> Figures:
@@ -156,18 +164,11 @@ class EchoLoad:
         self.run(warm_up)
         cpu, client_cpu, start = server.cpu_seconds(), time.process_time(), time.monotonic()
         counted = self.run(messages)
-        return Figures(
-            counted,
-            time.monotonic() - start,
-            server.cpu_seconds() - cpu,
-            time.process_time() - client_cpu,
-        )
+        seconds, client_cpu = time.monotonic() - start, time.process_time() - client_cpu
+        return Figures(counted, seconds, server.cpu_seconds() - cpu, client_cpu)
 
     def finish(self) -> None:
-        """Send nothing more, and wait until exactly what is in flight has come."""
-        while any(pump.in_flight for pump in self._pumps.values()):
-            for pump, event in self._ready():
-                pump.handle(event)
+        """Make the connections ordinary ones again."""
         for pump in self._pumps.values():
             pump.release()
         self._poll.close()

@@ -39,7 +39,8 @@ def test_broadcast() -> None:
     tables, data = run("broadcast", *few)
     plain, without, takeover = data["measurements"]
     assert plain["wire_bytes"] == without["wire_bytes"] == takeover["wire_bytes"] < 1024
-    assert [len(one["microseconds"]) for one in data["measurements"]] == [2, 2, 2]
+    for one in data["measurements"]:
+        assert [cost > 0 for cost in one["microseconds"]] == [True, True]
     assert "| takeover (`permessage-deflate`) |" in tables
 
 
@@ -51,7 +52,10 @@ def test_echo_of_handy_ws_alone() -> None:
     for one in data["measurements"]:
         assert one["compressed"]
         assert one["answer_sizes"] < 1024
-        assert all(one["figures"][depth][0]["messages"] >= 20 for depth in ("1", "4"))
+        for depth in ("1", "4"):
+            (figures,) = one["figures"][depth]
+            assert figures["messages"] >= 20
+            assert figures["server_cpu"] > 0
     assert "### 4 in flight on each connection" in tables
 
 
