@@ -32,9 +32,9 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check autobahn autobahn-sample differential docs clean
+.PHONY: help demo test check autobahn autobahn-sample differential bench-compression docs clean
 help:  ## Show this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080)
 	@exec $(BIN)/python examples/chat/server.py --port $(PORT)
@@ -55,6 +55,10 @@ autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/
 
 differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
 	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
+
+bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	for program in memory broadcast bomb echo; do $(BIN)/python -m benchmarks.$$program; done
 
 docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html

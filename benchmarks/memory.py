@@ -11,10 +11,11 @@ buffers are not in it) is divided by their number, after each of these steps:
   exchanged     each has sent two texts of 1 KiB and got them back, compressed both ways
   full          each has done the same with a text of 64 KiB: even the largest window is full
 
-Without context takeover a connection remembers nothing between two messages, so there should be no
-difference to a server without compression. With takeover it keeps a window and the compressor's
-tables, but should have none before it needs them: compare the columns "uncompressed" (agreed on,
-but not used), "received" (one direction) and "exchanged" (both).
+All clients offer compression, so that all have sent as many bytes. Without context takeover a
+connection remembers nothing between two messages, so there should be no difference to a server
+without compression. With takeover it keeps a window and the compressor's tables, but should have
+none before it needs them: compare the columns "uncompressed" (agreed on, but not used), "received"
+(one direction) and "exchanged" (both).
 """
 
 from __future__ import annotations
@@ -86,11 +87,10 @@ def settings(windows: Sequence[int]) -> list[Setting]:
 
 def measure(setting: Setting, connections: int, earlier: int) -> None:
     """Start a server, and take its memory after each step."""
-    offer = OFFER if setting.arguments else ""
     with running("serve_handy_ws", setting.arguments) as server, contextlib.ExitStack() as stack:
 
         def connect(count: int) -> list[Client]:
-            return [stack.enter_context(Client(server.address, offer)) for _ in range(count)]
+            return [stack.enter_context(Client(server.address, OFFER)) for _ in range(count)]
 
         perform(connect(earlier), STEPS)
         before = server.anonymous_bytes()

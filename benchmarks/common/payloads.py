@@ -20,7 +20,7 @@ _SYNC_MARK = b"\x00\x00\xff\xff"  # the end of each message, which RFC 7692 take
 
 def json_texts(count: int, size: int) -> list[bytes]:
     """Return `count` different JSON texts of exactly `size` bytes, 250 or more."""
-    generator = random.Random(7692)  # noqa: S311 - it shall be the same in every run
+    generator = random.Random(7692)
     return [_json_text(generator, sequence, size) for sequence in range(count)]
 
 
