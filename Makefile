@@ -58,7 +58,7 @@ differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random
 
 bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	for program in memory broadcast bomb echo; do $(BIN)/python -m benchmarks.$$program; done
+	for program in memory broadcast bomb levels echo; do $(BIN)/python -m benchmarks.$$program; done
 
 docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html

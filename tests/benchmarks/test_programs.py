@@ -44,6 +44,16 @@ def test_broadcast() -> None:
     assert "| takeover (`permessage-deflate`) |" in tables
 
 
+def test_levels() -> None:
+    few = ("--levels", "1", "9", "--sizes", "300", "--rounds", "1", "--messages", "20")
+    tables, data = run("levels", *few)
+    none, fastest, _, smallest, takeover = data["measurements"]
+    assert none["percent"] == 100
+    assert fastest["percent"] > smallest["percent"] > takeover["percent"]
+    assert [one["microseconds"][0] > 0 for one in data["measurements"]] == [True] * 5
+    assert "| level 9, takeover |" in tables
+
+
 def test_echo_of_handy_ws_alone() -> None:
     few = ("--connections", "3", "--rounds", "1", "--messages", "20", "--warm-up", "5")
     tables, data = run("echo", "--servers", "--depths", "1", "4", *few)
