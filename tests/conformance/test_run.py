@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_TAKEOVER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+WINDOW = "permessage-deflate; server_max_window_bits=9"
 
 # Programs that stand in for a server: this one waits for SIGINT, and then does what follows.
 WAIT = """
@@ -198,12 +199,13 @@ def test_it_reads_the_report_on_every_case_of_compression(options: Options) -> N
     ("mode", "asked", "agreed"),
     [
         ("no-takeover", "permessage-deflate", NO_TAKEOVER),
-        ("no-takeover", "permessage-deflate; server_max_window_bits=9", NO_TAKEOVER),
-        ("no-takeover", NO_TAKEOVER, f"{NO_TAKEOVER}; server_max_window_bits=9"),
+        ("no-takeover", f"{WINDOW}, permessage-deflate", f"{NO_TAKEOVER}; {WINDOW}"),
+        ("no-takeover", NO_TAKEOVER, f"{NO_TAKEOVER}; {WINDOW}"),
         ("takeover", "permessage-deflate", "permessage-deflate"),
-        ("takeover", "permessage-deflate", "permessage-deflate; client_no_context_takeover"),
-        ("takeover", "permessage-deflate; server_no_context_takeover", NO_TAKEOVER),
+        ("takeover", WINDOW, WINDOW.replace("9", "8")),
+        ("takeover", NO_TAKEOVER, NO_TAKEOVER),
         ("takeover", f"{NO_TAKEOVER}, permessage-deflate", NO_TAKEOVER),
+        ("takeover", f"{WINDOW}, {NO_TAKEOVER}, permessage-deflate", "permessage-deflate"),
     ],
 )
 def test_it_is_content_with_what_was_agreed_on(mode: str, asked: str, agreed: str) -> None:
@@ -217,8 +219,11 @@ def test_it_is_content_with_what_was_agreed_on(mode: str, asked: str, agreed: st
         ("no-takeover", "permessage-deflate", "x-deflate; permessage-deflates", "not agreed on"),
         ("no-takeover", "permessage-deflate", "permessage-deflate", "is not no-takeover"),
         ("no-takeover", NO_TAKEOVER, NO_TAKEOVER.partition("; client")[0], "is not no-takeover"),
+        ("no-takeover", WINDOW, NO_TAKEOVER, "leaves out what was asked"),
         ("takeover", "permessage-deflate", NO_TAKEOVER, "is not takeover"),
-        ("takeover", NO_TAKEOVER, "permessage-deflate", "is not takeover"),
+        ("takeover", f"{WINDOW}, {WINDOW}; a", "permessage-deflate", "leaves out what was asked"),
+        ("takeover", NO_TAKEOVER, "permessage-deflate", "leaves out what was asked"),
+        ("takeover", WINDOW, "permessage-deflate", "leaves out what was asked"),
     ],
 )
 def test_it_notices_that_something_else_was_agreed_on(
