@@ -51,7 +51,7 @@ autobahn: wstest  ## Run the whole conformance suite (REPEAT=1), half an hour; r
 	$(CONFORMANCE) --report reports/autobahn --repeat $(REPEAT)
 
 autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/autobahn-sample
-	$(CONFORMANCE) --report reports/autobahn-sample --sample
+	$(CONFORMANCE) --report reports/autobahn-sample --sample --timeout 600
 
 differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
 	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
