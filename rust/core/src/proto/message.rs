@@ -149,9 +149,13 @@ impl Message {
         }
     }
 
-    /// Forgets the payload so far, to go on with [`Sink::Discard`].
+    /// Forgets the payload so far, to go on with [`Sink::Discard`]. What is compressed is not
+    /// looked into any more, so nothing is known about the end of its text.
     pub(crate) fn discard_payload(&mut self) {
         self.payload = Vec::new();
+        if self.compressed {
+            self.text = None;
+        }
     }
 
     /// Makes room for `additional` bytes: twice what there is, but not more than the `most` bytes

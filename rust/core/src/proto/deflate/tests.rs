@@ -1,8 +1,10 @@
 use super::super::frame::server_frames;
 use super::super::testing::{
-    FIN, Outcome, RSV1, Seen, decode_compressed, deflated_with, frame, ping,
+    FIN, Outcome, RSV1, Seen, close, decode_compressed, deflated_with, frame, ping,
 };
-use super::super::{Decoder, Input, Limits, Opcode, ProtocolError, encode_frame};
+use super::super::{
+    CloseFrame, Connection, Decoder, Input, Limits, Opcode, ProtocolError, Received, encode_frame,
+};
 use super::*;
 
 const LIMITS: Limits = Limits { max_message_size: 100_000, max_fragments: 1000 };
@@ -283,6 +285,25 @@ fn with_takeover_bad_text_fails_at_its_first_bad_byte() {
     let begun = frame(RSV1 | TEXT, &[0x00, 0x05, 0x00, 0xFA, 0xFF, b'a', b'b', 0xFF, b'c', b'd']);
     let outcome = decode_compressed(Inflation::WithTakeover, &LIMITS, begun.chunks(1));
     assert_eq!(outcome.error, Some((ProtocolError::InvalidUtf8, begun.len() - 2)));
+}
+
+#[test]
+fn a_compressed_text_that_is_cut_short_by_our_close_is_no_error() {
+    // It has come up to the middle of a code point, and its rest is not looked into.
+    let payload = [0x00, 0x02, 0x00, 0xFD, 0xFF, 0xC3, 0xA4, 0x00];
+    let rest = [frame(FIN, &payload[6..]), ping(b""), close(b"")].concat();
+    for inflation in MODES {
+        let mut connection = Connection::new(inflation);
+        let mut shared = SharedInflater::new();
+        let mut receive = |connection: &mut Connection, bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            connection.receive(&LIMITS, &mut shared, &mut Input::new(&mut bytes))
+        };
+        assert_eq!(receive(&mut connection, &frame(RSV1 | TEXT, &payload[..6])), None);
+        assert!(connection.close(CloseFrame::empty(), &mut Vec::new()));
+        let answer = Some(Received::Close(CloseFrame::empty()));
+        assert_eq!(receive(&mut connection, &rest), answer);
+    }
 }
 
 // Limits
