@@ -19,6 +19,7 @@ mod handler;
 mod output;
 mod peer;
 mod queue;
+mod read;
 mod turn;
 mod variants;
 

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,33 +9,19 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
+use crate::proto::SharedInflater;
 use crate::proto::deflate::SharedDeflaters;
-use crate::proto::{CloseCode, CloseFrame, SharedInflater};
 
-use super::connection::CloseCause;
 use super::counters::{Counters, SharedCounters};
 use super::handler::{Batch, Event, Handler};
 use super::output::BufferPool;
-use super::peer::{Intake, Peer, Readiness, Stage, Taken};
-use super::queue::{Commands, Queue, Target, slow_consumer_frame};
+use super::peer::{Peer, Stage};
+use super::queue::{Commands, Queue, Target};
+use super::read::INFLATE_BUDGET;
 use super::{Config, Handle};
 
 /// Bytes that all the reads of a turn share. Idle connections own no receive buffer.
-const ARENA_SIZE: usize = 512 * 1024;
-
-/// Bytes that one connection may bring into a turn.
-const READ_BUDGET: usize = 128 * 1024;
-
-/// Bytes that may be inflated in a turn, for all connections; the message that exceeds it is the
-/// last one. What a peer sends can be a thousand times as large as it looks.
-const INFLATE_BUDGET: usize = 512 * 1024;
-
-/// Bytes that a connection with compression may bring into a turn. There are streams of that length
-/// that take milliseconds to inflate.
-const COMPRESSED_READ_BUDGET: usize = 32 * 1024;
-
-/// Reading goes on in the next turn when the arena has less room than this.
-const MIN_ROOM: usize = 16 * 1024;
+pub(super) const ARENA_SIZE: usize = 512 * 1024;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -56,23 +41,23 @@ pub struct Manager<C> {
     pub(super) pool: BufferPool,
     /// What the handler gets next, and how much of its arena is used.
     pub(super) batch: Batch<C>,
-    used: usize,
+    pub(super) used: usize,
     /// Of those connections that keep no history of what was compressed.
     pub(super) inflater: SharedInflater,
     pub(super) deflaters: SharedDeflaters,
     /// What is left of [`INFLATE_BUDGET`].
-    inflate_budget: usize,
+    pub(super) inflate_budget: usize,
     /// An empty queue to swap with the full one.
     pub(super) spare: Commands<C>,
     /// Slots to read from, to flush, and to remove at the end of the turn.
-    ready: VecDeque<usize>,
+    pub(super) ready: VecDeque<usize>,
     pub(super) dirty: Vec<usize>,
     gone: Vec<usize>,
     /// Peers whose `Established` is in the batch.
     pub(super) adopted: Vec<Target>,
     /// Peers that are owed a CLOSE: `answering` since the batch that is dispatched, `owed` since
     /// the next one. Only the former are answered, behind what the callbacks have sent.
-    owed: Vec<Target>,
+    pub(super) owed: Vec<Target>,
     pub(super) answering: Vec<Target>,
     /// When to give up on a closing handshake, in order, since the timeout is the same for all.
     close_deadlines: VecDeque<(Instant, Target)>,
@@ -175,115 +160,6 @@ impl<C: Send> Manager<C> {
         next.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    // Read.
-
-    fn read(&mut self) {
-        for _ in 0..self.ready.len() {
-            let room = (ARENA_SIZE - self.used).min(READ_BUDGET);
-            if room < MIN_ROOM || self.inflate_budget == 0 {
-                return;
-            }
-            let Some(slot) = self.ready.pop_front() else { return };
-            self.read_from(slot, room);
-        }
-    }
-
-    /// Reads until the socket is empty or a budget is used up.
-    fn read_from(&mut self, slot: usize, mut budget: usize) {
-        if self.decode_held(slot) {
-            self.ready.push_back(slot);
-            return;
-        }
-        if self.peers.get(slot).is_some_and(|peer| peer.deflate.is_some()) {
-            budget = budget.min(COMPRESSED_READ_BUDGET);
-        }
-        let readiness = loop {
-            let room = self.used..self.used + budget;
-            let mut intake = Taken::default();
-            self.take_in(slot, |peer, arena, intake_of_loop| {
-                intake = peer.read(arena, room, intake_of_loop);
-            });
-            self.used += intake.kept;
-            budget -= intake.count;
-            if intake.readiness != Readiness::More || budget == 0 || self.inflate_budget == 0 {
-                break intake.readiness;
-            }
-        };
-        match readiness {
-            Readiness::More => self.ready.push_back(slot),
-            Readiness::Drained => {
-                if let Some(peer) = self.peers.get_mut(slot) {
-                    peer.listed_ready = false;
-                }
-            }
-            // It stays listed: there is nothing more to read.
-            Readiness::HungUp => self.hang_up(slot),
-        }
-    }
-
-    /// Decodes what an earlier turn has left of a peer's bytes; false if it has left nothing.
-    fn decode_held(&mut self, slot: usize) -> bool {
-        let Some(mut held) = self.peers.get_mut(slot).and_then(Peer::take_held) else {
-            return false;
-        };
-        self.take_in(slot, |peer, _, intake| {
-            peer.decode(&mut held, None, intake);
-        });
-        true
-    }
-
-    /// Lets a peer take bytes in, and does what they call for. A panic in there is a fault of
-    /// ours, and ends this connection only.
-    pub(super) fn take_in(
-        &mut self,
-        slot: usize,
-        take: impl FnOnce(&mut Peer, &mut [u8], &mut Intake<'_, C>),
-    ) {
-        let Some(peer) = self.peers.get_mut(slot) else { return };
-        let target = Target { slot, id: peer.link.id };
-        let was_open = peer.protocol.is_open();
-        let mut intake = Intake {
-            limits: &self.config.limits,
-            inflater: &mut self.inflater,
-            inflate_budget: &mut self.inflate_budget,
-            pool: &mut self.pool,
-            events: &mut self.batch.events,
-            counters: &mut self.counters,
-        };
-        let arena = &mut self.batch.arena;
-        let taken = catch_unwind(AssertUnwindSafe(|| take(peer, arena, &mut intake)));
-        if taken.is_err() {
-            log::error!("connection {}: the core panicked; this is a bug", target.id);
-            self.close(target, internal_error_frame(), CloseCause::HandlerError);
-            self.let_go(slot);
-            return;
-        }
-        if !peer.output.is_empty() || peer.protocol.is_closed() {
-            list(&mut self.dirty, &mut peer.listed_dirty, slot);
-        }
-        if peer.holds() && !peer.listed_ready {
-            peer.listed_ready = true;
-            self.ready.push_back(slot);
-        }
-        if was_open && !peer.protocol.is_open() {
-            self.owed.push(target);
-            self.arm_close_deadline(target);
-        } else if peer.pong_backlog.min(peer.output.len()) > self.config.send_queue_limit {
-            self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
-        }
-    }
-
-    /// A socket has ended. If a CLOSE came before, what the peer is owed still goes out.
-    fn hang_up(&mut self, slot: usize) {
-        if let Some(peer) = self.peers.get_mut(slot)
-            && peer.hang_up()
-        {
-            list(&mut self.dirty, &mut peer.listed_dirty, slot);
-        } else {
-            self.let_go(slot);
-        }
-    }
-
     // Dispatch.
 
     fn dispatch(&mut self, handler: &mut impl Handler<Context = C>) {
@@ -368,7 +244,7 @@ impl<C: Send> Manager<C> {
     // Reap.
 
     /// Marks a peer for removal at the end of the turn.
-    fn let_go(&mut self, slot: usize) {
+    pub(super) fn let_go(&mut self, slot: usize) {
         if let Some(peer) = self.peers.get_mut(slot)
             && peer.stage != Stage::Gone
         {
@@ -431,8 +307,4 @@ pub(super) fn list(slots: &mut Vec<usize>, listed: &mut bool, slot: usize) {
 /// The peer that a command means, unless it is gone and the slot is empty or another's.
 pub(super) fn find(peers: &mut Slab<Peer>, target: Target) -> Option<&mut Peer> {
     peers.get_mut(target.slot).filter(|peer| peer.link.id == target.id)
-}
-
-fn internal_error_frame() -> CloseFrame {
-    CloseFrame::new(CloseCode::INTERNAL_ERROR, "internal error").unwrap_or_default()
 }
