@@ -13,6 +13,8 @@ PORT ?= 8080
 REPEAT ?= 1
 STREAMS ?= 100000
 SEED ?= 1
+# The shell has a variable of that name, which counts.
+FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,7 +34,7 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check autobahn autobahn-sample differential bench-compression docs clean
+.PHONY: help demo test check autobahn autobahn-sample differential fuzz bench-compression docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
@@ -55,6 +57,11 @@ autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/
 
 differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
 	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
+
+fuzz: $(DONE)/wheel $(DONE)/test-tools  ## Fuzz each Rust target, and then Python, for SECONDS=60
+	fuzz/run $(FUZZ_SECONDS)
+	end=$$(($$(date +%s) + $(FUZZ_SECONDS))); while (($$(date +%s) < end)); do \
+	    $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0; done
 
 bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
