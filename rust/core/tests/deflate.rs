@@ -28,15 +28,16 @@ fn agreement(window_bits: u8, takeover: bool) -> Agreement {
     Agreement { parameters, level: 6, threshold: 100 }
 }
 
-/// What a client knows of the server's compression.
+/// What a client knows of the server's compression. zlib-rs looks back 32 KiB whatever it is told, so
+/// whether a smaller window is kept to is for other tests, with zlib.
 struct Inflater {
     stream: Inflate,
     takeover: bool,
 }
 
 impl Inflater {
-    fn new(window_bits: u8, takeover: bool) -> Self {
-        Self { stream: Inflate::new(false, window_bits), takeover }
+    fn new(takeover: bool) -> Self {
+        Self { stream: Inflate::new(false, 15), takeover }
     }
 
     /// The next text, and whether it came compressed.
@@ -85,7 +86,7 @@ fn a_broadcast_has_one_form_for_each_set_of_parameters() {
         .zip(1..)
         .map(|((window_bits, takeover), number)| {
             let (client, _) = server.compressing(number, agreement(window_bits, takeover));
-            (client, Inflater::new(window_bits, takeover))
+            (client, Inflater::new(takeover))
         })
         .collect();
     for number in 0..10 {
@@ -110,7 +111,7 @@ fn what_is_sent_in_any_way_comes_in_order() {
     let server = Server::new(Config::default());
     for (takeover, number) in [(false, 1), (true, 2)] {
         let (mut client, connection) = server.compressing(number, agreement(10, takeover));
-        let mut inflater = Inflater::new(10, takeover);
+        let mut inflater = Inflater::new(takeover);
         for number in 0..100 {
             let text = story(number);
             match number % 5 {
@@ -145,7 +146,7 @@ fn what_is_sent_in_any_way_comes_in_order() {
 fn messages_that_come_compressed_are_echoed() {
     let server = Server::echo(Config::default());
     let (mut client, _) = server.compressing(1, agreement(15, false));
-    let mut inflater = Inflater::new(15, false);
+    let mut inflater = Inflater::new(false);
     for number in 0..10 {
         client.write(&compressed(Opcode::Text, story(number).as_bytes()));
         assert_eq!(inflater.read_text(&mut client), (story(number), true));
