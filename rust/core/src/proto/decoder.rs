@@ -3,8 +3,9 @@
 //! A frame that is whole in the input is unmasked where it lies, and its event points there.
 //! Everything else is taken over: an unfinished header into a few bytes of the decoder itself, an
 //! unfinished control frame into a buffer of its own (a message may be open at the same time), an
-//! unfinished or compressed data frame into its [`Message`]. So the input is always used up in the end, and a
-//! connection between two messages owns no heap.
+//! unfinished or compressed data frame into its [`Message`]. So the input is always used up in the
+//! end, and a connection between two messages owns no heap, unless it keeps a history of what was
+//! compressed.
 //!
 //! Headers are judged byte by byte, in the order of the bytes; what is wrong first is reported,
 //! whether the header came in one piece or in six.

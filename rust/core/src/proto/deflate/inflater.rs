@@ -41,7 +41,7 @@ pub enum Inflation {
 /// The inflater of all connections that have no context takeover, made when it is first needed.
 #[derive(Debug, Default)]
 pub struct SharedInflater {
-    inflater: Option<Box<Inflater>>,
+    inflater: Option<Inflater>,
     /// Where each step's output goes first.
     step: Vec<u8>,
 }
@@ -126,8 +126,7 @@ impl InboundDeflate {
             inflater.feed(bytes, message, limits, shared.step())?;
             return inflater.end_message(message, limits, shared.step());
         }
-        let state = self.state.take();
-        let (mut own, gathered) = match state {
+        let (mut own, gathered) = match self.state.take() {
             Some(state) => (state.inflater, state.gathered),
             None => (None, Vec::new()), // it is whole in `bytes`
         };
@@ -136,7 +135,7 @@ impl InboundDeflate {
         let inflater = if let Some(own) = &mut own {
             own
         } else {
-            let inflater = inflater.get_or_insert_with(|| Box::new(Inflater::new()));
+            let inflater = inflater.get_or_insert_with(Inflater::new);
             inflater.reset(); // the last message may have ended with an error
             inflater
         };
