@@ -28,8 +28,8 @@ fn agreement(window_bits: u8, takeover: bool) -> Agreement {
     Agreement { parameters, level: 6, threshold: 100 }
 }
 
-/// What a client knows of the server's compression. zlib-rs looks back 32 KiB whatever it is told, so
-/// whether a smaller window is kept to is for other tests, with zlib.
+/// What a client knows of the server's compression. zlib-rs looks back 32 KiB whatever it is told,
+/// so whether a smaller window is kept to is for other tests, with zlib.
 struct Inflater {
     stream: Inflate,
     takeover: bool,

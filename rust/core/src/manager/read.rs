@@ -2,8 +2,8 @@
 //!
 //! Every connection has a budget of bytes, so that nobody starves. What is compressed has two more:
 //! what a turn inflates, for all connections, and what one of them may bring, since both memory and
-//! time can be a thousand times what the bytes on the wire suggest. Whoever exceeds a budget goes to
-//! the end of the ready list.
+//! time can be a thousand times what the bytes on the wire suggest. Whoever exceeds a budget goes
+//! to the end of the ready list.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

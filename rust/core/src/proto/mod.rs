@@ -8,8 +8,8 @@
 //!
 //! Three rules hold everywhere. Every limit is checked at the frame header, before anything is
 //! allocated; memory grows with the bytes that have really come, not with those announced. An
-//! error is the first one in the stream, however that was cut into reads, and is reported as soon as
-//! it is proven; only a compressed message without context takeover is judged when it is whole, or
+//! error is the first one in the stream, however that was cut into reads, and is reported as soon
+//! as it is proven; only a compressed message without context takeover is judged when it is whole, or
 //! 48 KiB of it have come. And nothing that a peer sends can panic.
 //!
 //! From the bottom up: [`mask`] and [`utf8`] work on bytes, `frame` on headers, `message` joins
