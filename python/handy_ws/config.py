@@ -73,6 +73,10 @@ class WebSocketConfig:
         max_fragments: the most frames that one message may consist of. Default 131072.
         send_queue_limit: the most bytes that may wait to be sent to one connection. Default
             1 MiB. A message that alone is larger goes out if nothing else waits.
+        receive_queue_limit: what the messages of one connection may take, in bytes, that have come
+            and wait because a callback takes its time; beyond it the socket is not read, so that
+            TCP holds the client back. A message in the middle of arriving may exceed it. Default
+            128 KiB.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
         compression: what to agree on with clients that offer compression, unless a
@@ -82,6 +86,7 @@ class WebSocketConfig:
     max_message_size: int = _MIB
     max_fragments: int = 131072
     send_queue_limit: int = _MIB
+    receive_queue_limit: int = 128 * _KIB
     close_timeout: float = 10.0
     compression: CompressionConfig | None = None
 
@@ -94,6 +99,7 @@ class WebSocketConfig:
         _check_integer(self, "max_message_size", 1, _MAX_SIZE)
         _check_integer(self, "max_fragments", 1, 2**32 - 1)
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
+        _check_integer(self, "receive_queue_limit", 1, _MAX_SIZE)
         _check_timeout(self, "close_timeout")
         if not isinstance(self.compression, CompressionConfig | None):
             raise _wrong(self, "compression", "must be a CompressionConfig or None")

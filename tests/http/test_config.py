@@ -27,6 +27,7 @@ WEBSOCKET_DEFAULTS = {
     "max_message_size": 1024 * 1024,
     "max_fragments": 131072,
     "send_queue_limit": 1024 * 1024,
+    "receive_queue_limit": 128 * 1024,
     "close_timeout": 10.0,
     "compression": None,
 }

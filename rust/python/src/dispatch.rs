@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
-use crate::names;
+use crate::{logging, names};
 
 /// The connections by slot: from `Established` to `Closed`.
 #[derive(Clone, Default)]
@@ -81,11 +81,18 @@ impl Handler for Dispatcher {
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
+            if logging::is_pending() {
+                logging::deliver(py);
+            }
             let (events, arena) = batch.drain();
             for event in events {
                 self.deliver(py, event, arena);
             }
         });
+    }
+
+    fn is_owed(&self) -> bool {
+        logging::is_pending()
     }
 }
 

@@ -1,14 +1,44 @@
 //! The core's log records, on Python's logger `handy_ws`.
 //!
-//! The core logs rarely (a panic, a socket that cannot be adopted; at DEBUG, protocol and network
-//! errors) and never while it holds a lock, so that a record may wait for the interpreter.
+//! The core must never wait for the interpreter: it logs while a callback holds that for seconds.
+//! So a record is put aside, and the manager's thread hands it to Python when it is attached anyway,
+//! or soon. The core logs rarely (a panic, a socket that cannot be adopted; at DEBUG, protocol and
+//! network errors); of a flood the latest records are counted and left out.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
 use crate::names;
 
-struct PythonLogger;
+/// Records that wait for the interpreter, at most.
+const CAPACITY: usize = 1024;
+
+struct PythonLogger {
+    records: Mutex<Records>,
+    /// Whether there are any, to be asked without the lock.
+    pending: AtomicBool,
+}
+
+#[derive(Default)]
+struct Records {
+    waiting: VecDeque<(Level, String)>,
+    left_out: usize,
+}
+
+static LOGGER: PythonLogger = PythonLogger {
+    records: Mutex::new(Records { waiting: VecDeque::new(), left_out: 0 }),
+    pending: AtomicBool::new(false),
+};
+
+impl PythonLogger {
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Log for PythonLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -19,20 +49,14 @@ impl Log for PythonLogger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        Python::try_attach(|py| {
-            let method = match record.level() {
-                Level::Error => "error",
-                Level::Warn => "warning",
-                Level::Info => "info",
-                Level::Debug | Level::Trace => "debug",
-            };
-            let message = record.args().to_string();
-            let result =
-                names::logger(py).and_then(|logger| logger.call_method1(method, ("%s", message)));
-            if let Err(error) = result {
-                error.write_unraisable(py, None);
-            }
-        });
+        let message = record.args().to_string();
+        let mut records = self.lock();
+        if records.waiting.len() < CAPACITY {
+            records.waiting.push_back((record.level(), message));
+        } else {
+            records.left_out += 1;
+        }
+        self.pending.store(true, Ordering::Release);
     }
 
     fn flush(&self) {}
@@ -41,8 +65,41 @@ impl Log for PythonLogger {
 /// Makes Python's logging the target of the `log` crate in this module.
 pub(crate) fn install() {
     // It fails only if the module is made twice, and then the first one goes on.
-    let _ = log::set_logger(&PythonLogger);
+    let _ = log::set_logger(&LOGGER);
     log::set_max_level(LevelFilter::Warn);
+}
+
+/// Whether records wait for [`deliver`].
+pub(crate) fn is_pending() -> bool {
+    LOGGER.pending.load(Ordering::Acquire)
+}
+
+/// Hands to Python what has been logged.
+pub(crate) fn deliver(py: Python<'_>) {
+    let Records { waiting, left_out } = {
+        let mut records = LOGGER.lock();
+        LOGGER.pending.store(false, Ordering::Release);
+        std::mem::take(&mut *records)
+    };
+    for (level, message) in waiting {
+        pass_on(py, level, &message);
+    }
+    if left_out > 0 {
+        pass_on(py, Level::Warn, &format!("{left_out} more log records were left out"));
+    }
+}
+
+fn pass_on(py: Python<'_>, level: Level, message: &str) {
+    let method = match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    };
+    let result = names::logger(py).and_then(|logger| logger.call_method1(method, ("%s", message)));
+    if let Err(error) = result {
+        error.write_unraisable(py, None);
+    }
 }
 
 /// Lets the core make DEBUG records only if somebody wants them.

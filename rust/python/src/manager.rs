@@ -50,6 +50,7 @@ impl WebSocketManager {
                 max_fragments: config.getattr("max_fragments")?.extract()?,
             },
             send_queue_limit: config.getattr("send_queue_limit")?.extract()?,
+            receive_queue_limit: config.getattr("receive_queue_limit")?.extract()?,
             close_timeout: seconds(close_timeout)?,
         };
         let (handle, roster) = (Handle::new(config), Roster::default());
@@ -74,8 +75,12 @@ impl WebSocketManager {
             return Err(PyRuntimeError::new_err("this WebSocketManager is not open"));
         };
         let mut dispatcher = Dispatcher::new(self.roster.clone());
-        let result = py.detach(|| manager.run(&mut dispatcher));
-        drop(manager);
+        let result = py.detach(|| {
+            let result = manager.run(&mut dispatcher);
+            drop(manager); // its other thread ends with it
+            result
+        });
+        logging::deliver(py);
         self.roster.clear(); // of those that an error has left
         result.map_err(names::loop_error)
     }

@@ -13,15 +13,15 @@ use super::peer::Peer;
 use super::queue::{
     Address, Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame,
 };
-use super::turn::{Manager, after, find, list};
+use super::turn::{Loop, after, find, list};
 use super::variants::Variants;
 
-impl<C: Send> Manager<C> {
-    /// Takes all commands, in order. For peers that are owed a CLOSE the door shuts here: what was
-    /// accepted before goes out, and nothing is accepted after.
-    pub(super) fn take_commands(&mut self) {
+impl<C: Send> Loop<C> {
+    /// Takes all commands, in order. For the peers that are now to be `answered` with a CLOSE the
+    /// door shuts here: what was accepted before goes out, and nothing is accepted after.
+    pub(super) fn take_commands(&mut self, answered: &[Target]) {
         let mut commands = std::mem::take(&mut self.spare);
-        let closing = self.answering.iter().filter_map(|target| {
+        let closing = answered.iter().filter_map(|target| {
             let peer = self.peers.get(target.slot)?;
             (peer.link.id == target.id).then_some(&*peer.link)
         });

@@ -42,4 +42,8 @@ counters! {
     bytes_received,
     /// Bytes written to sockets, frame headers and the responses to handshakes included.
     bytes_sent,
+    /// Times that the loop has looked for something to do.
+    turns,
+    /// Times that the stand-in took the loop over because a dispatch lasted.
+    takeovers,
 }

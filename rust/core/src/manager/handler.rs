@@ -13,8 +13,13 @@ pub trait Handler {
     /// What an adoption carries from the thread that made it to [`Event::Established`].
     type Context: Send;
 
-    /// Takes every event of the batch, in order.
+    /// Takes every event of the batch, in order. Meanwhile another thread may drive the loop.
     fn dispatch(&mut self, batch: &mut Batch<Self::Context>);
+
+    /// Whether [`dispatch`](Self::dispatch) is to be called soon, even if nothing happens.
+    fn is_owed(&self) -> bool {
+        false
+    }
 }
 
 /// The events of one turn, and the bytes that their payloads stand in.
@@ -28,6 +33,14 @@ pub struct Batch<C> {
 impl<C> Batch<C> {
     pub(super) fn new(arena_size: usize) -> Self {
         Self { events: Vec::new(), arena: vec![0; arena_size] }
+    }
+
+    pub(super) fn make_room(&mut self, arena_size: usize) {
+        self.arena.resize(arena_size, 0);
+    }
+
+    pub(super) fn forget_arena(&mut self) {
+        self.arena = Vec::new();
     }
 
     /// Takes the events out, beside the arena that [`bytes`] looks payloads up in.

@@ -6,7 +6,8 @@
 //!
 //! The outside is a [`Handler`], which gets all the events of a turn in one call. While it runs, no
 //! lock is held and it borrows nothing of the loop; what it sends comes back as commands, which are
-//! taken before the flush, so that replies leave in the same turn, one write a connection.
+//! taken before the flush, so that replies leave in the same turn, one write a connection. If it
+//! takes long, another thread drives the loop in the meantime: see `manager.rs`.
 //!
 //! Sockets are edge-triggered and registered once for both directions. A short read means that a
 //! socket is empty. A peer that has more than its budget waits on the ready list, and nobody
@@ -15,11 +16,16 @@
 mod commands;
 mod connection;
 mod counters;
+mod delivery;
+mod hand_over;
 mod handler;
+#[expect(clippy::module_inception, reason = "the manager's own file")]
+mod manager;
 mod output;
 mod peer;
 mod queue;
 mod read;
+mod sync;
 mod turn;
 mod variants;
 
@@ -31,8 +37,8 @@ use crate::proto::{Limits, Opcode};
 pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
 pub use handler::{Batch, Event, Handler, bytes};
+pub use manager::Manager;
 pub use queue::{Adoption, NotRunning};
-pub use turn::Manager;
 
 use counters::SharedCounters;
 use queue::Queue;
@@ -44,6 +50,9 @@ pub struct Config {
     pub limits: Limits,
     /// Unsent bytes that a connection may accumulate.
     pub send_queue_limit: usize,
+    /// What the messages of one connection may take that wait for the handler, payloads and
+    /// overhead; beyond it the socket is not read.
+    pub receive_queue_limit: usize,
     /// From our CLOSE frame, or the peer's, to the end of the TCP connection.
     pub close_timeout: Duration,
 }
@@ -53,6 +62,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             send_queue_limit: 1 << 20,
+            receive_queue_limit: 128 << 10,
             close_timeout: Duration::from_secs(10),
         }
     }

@@ -23,7 +23,10 @@ use super::output::{BufferPool, Output, Written};
 ///
 /// ```text
 ///  Adopted
-///     │ the handler has had `Established`
+///     │ the handler gets `Established`
+///     ▼
+///  Greeting
+///     │ it has had it
 ///     ▼     our CLOSE was the last word          the peer's FIN, or the deadline
 ///  Talking ─────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
 ///     │                                                                             ▲
@@ -31,14 +34,16 @@ use super::output::{BufferPool, Output, Written};
 /// ```
 ///
 /// What is adopted gets nothing yet, not even the 101: so whatever the peer causes once it has
-/// seen that comes behind what the handler says first.
+/// seen that comes behind what the handler says first. While the handler says that, messages are
+/// taken but nothing is written.
 ///
 /// Lingering sends our FIN and discards what still comes: closing a socket with unread bytes would
 /// send a reset, and a reset can overtake the CLOSE frame (RFC 6455 section 7.1.1). A peer that
 /// has answered our CLOSE has read it, and needs no such care.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     Adopted,
+    Greeting,
     Talking,
     Lingering,
     Gone,
@@ -96,6 +101,10 @@ pub(super) struct Peer {
     pub(super) listed_ready: bool,
     /// On the loop's list of sockets to flush.
     pub(super) listed_dirty: bool,
+    /// What its messages take that wait for the handler, beyond a turn, in bytes.
+    pub(super) waiting: usize,
+    /// That is too much, and the socket is not read.
+    pub(super) is_paused: bool,
     /// Bytes of PONG that were put into the output since it was last empty.
     pub(super) pong_backlog: usize,
     /// The bytes of `output` that `link.buffered` contains.
@@ -138,6 +147,8 @@ impl Peer {
             read_closed: false,
             listed_ready: false,
             listed_dirty: false,
+            waiting: 0,
+            is_paused: false,
             pong_backlog: 0,
             accounted: 0,
         }
@@ -275,7 +286,7 @@ impl Peer {
         is_owed
     }
 
-    /// Whether a message may go out: from `Established` to our CLOSE frame.
+    /// Whether a message is taken: from `Established` to our CLOSE frame.
     pub(super) fn takes_messages(&self) -> bool {
         self.stage != Stage::Adopted && (self.protocol.is_open() || self.protocol.needs_answer())
     }
@@ -321,7 +332,7 @@ impl Peer {
         pool: &mut BufferPool,
         counters: &mut Counters,
     ) -> io::Result<()> {
-        if self.stage == Stage::Adopted {
+        if self.stage < Stage::Talking {
             return Ok(());
         }
         if !self.blocked && !self.output.is_empty() {

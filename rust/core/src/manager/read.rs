@@ -12,7 +12,7 @@ use crate::proto::{CloseCode, CloseFrame};
 use super::connection::CloseCause;
 use super::peer::{Intake, Peer, Readiness, Taken};
 use super::queue::{Target, slow_consumer_frame};
-use super::turn::{ARENA_SIZE, Manager, list};
+use super::turn::{ARENA_SIZE, Loop, find, list};
 
 /// Bytes that one connection may bring into a turn.
 const READ_BUDGET: usize = 128 * 1024;
@@ -28,7 +28,7 @@ const COMPRESSED_READ_BUDGET: usize = 32 * 1024;
 /// Reading goes on in the next turn when the arena has less room than this.
 const MIN_ROOM: usize = 16 * 1024;
 
-impl<C: Send> Manager<C> {
+impl<C: Send> Loop<C> {
     pub(super) fn read(&mut self) {
         for _ in 0..self.ready.len() {
             let room = (ARENA_SIZE - self.used).min(READ_BUDGET);
@@ -42,6 +42,9 @@ impl<C: Send> Manager<C> {
 
     /// Reads until the socket is empty or a budget is used up.
     fn read_from(&mut self, slot: usize, mut budget: usize) {
+        if self.pause_if_full(slot) {
+            return;
+        }
         if self.decode_held(slot) {
             self.ready.push_back(slot);
             return;
@@ -70,6 +73,25 @@ impl<C: Send> Manager<C> {
             }
             // It stays listed: there is nothing more to read.
             Readiness::HungUp => self.hang_up(slot),
+        }
+    }
+
+    /// Leaves a socket alone, if enough of its messages wait for the handler. TCP holds the peer
+    /// back then.
+    fn pause_if_full(&mut self, slot: usize) -> bool {
+        let Some(peer) = self.peers.get_mut(slot) else { return false };
+        peer.is_paused = peer.waiting > self.config.receive_queue_limit;
+        if peer.is_paused {
+            self.paused.push(Target { slot, id: peer.link.id }); // it stays listed as ready
+        }
+        peer.is_paused
+    }
+
+    /// Reads a peer again that was left alone.
+    pub(super) fn resume(&mut self, target: Target) {
+        if let Some(peer) = find(&mut self.peers, target) {
+            peer.is_paused = false;
+            self.ready.push_back(target.slot);
         }
     }
 

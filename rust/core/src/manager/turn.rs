@@ -1,5 +1,6 @@
 //! The loop, one turn a call.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::proto::SharedInflater;
 use crate::proto::deflate::SharedDeflaters;
 
 use super::counters::{Counters, SharedCounters};
-use super::handler::{Batch, Event, Handler};
+use super::handler::{Batch, Event};
 use super::output::BufferPool;
 use super::peer::{Peer, Stage};
 use super::queue::{Commands, Queue, Target};
@@ -25,10 +26,9 @@ pub(super) const ARENA_SIZE: usize = 512 * 1024;
 
 const WAKER: Token = Token(usize::MAX);
 
-/// The loop. It lives on one thread, between [`Manager::new`] and a [`Manager::turn`] that
-/// returns false.
+/// The loop. Its [`super::Manager`] drives it, and while a callback blocks the stand-in does.
 #[derive(Debug)]
-pub struct Manager<C> {
+pub(super) struct Loop<C> {
     pub(super) config: Config,
     pub(super) queue: Arc<Queue<C>>,
     shared_counters: Arc<SharedCounters>,
@@ -42,6 +42,9 @@ pub struct Manager<C> {
     /// What the handler gets next, and how much of its arena is used.
     pub(super) batch: Batch<C>,
     pub(super) used: usize,
+    /// How many events of the batch own their payloads: what the stand-in has read stays while the
+    /// arena is used again.
+    pub(super) settled: usize,
     /// Of those connections that keep no history of what was compressed.
     pub(super) inflater: SharedInflater,
     pub(super) deflaters: SharedDeflaters,
@@ -53,24 +56,33 @@ pub struct Manager<C> {
     pub(super) ready: VecDeque<usize>,
     pub(super) dirty: Vec<usize>,
     gone: Vec<usize>,
+    /// Peers of which messages wait in the batch, beyond a turn.
+    pub(super) waiting: Vec<Target>,
+    /// Peers that are not read because too much of theirs waits.
+    pub(super) paused: Vec<Target>,
     /// Peers whose `Established` is in the batch.
     pub(super) adopted: Vec<Target>,
-    /// Peers that are owed a CLOSE: `answering` since the batch that is dispatched, `owed` since
-    /// the next one. Only the former are answered, behind what the callbacks have sent.
+    /// Peers that are owed a CLOSE, behind what the callbacks send that the batch calls.
     pub(super) owed: Vec<Target>,
-    pub(super) answering: Vec<Target>,
     /// When to give up on a closing handshake, in order, since the timeout is the same for all.
     close_deadlines: VecDeque<(Instant, Target)>,
     /// Set by a shutdown: when to cut off who is left.
     pub(super) stop_deadline: Option<Instant>,
     /// No adoption will come any more.
     pub(super) finishing: bool,
+    /// What ended the stand-in's turns early.
+    pub(super) failure: Option<Failure>,
 }
 
-impl<C: Send> Manager<C> {
-    /// The loop of this handle. There can be one at a time; else the error is
-    /// [`io::ErrorKind::AlreadyExists`].
-    pub fn new(handle: &Handle<C>) -> io::Result<Self> {
+/// Why the stand-in cannot go on; the owner meets it when the handler returns.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Io(io::Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl<C: Send> Loop<C> {
+    pub(super) fn new(handle: &Handle<C>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         if !handle.queue.open(&waker) {
@@ -88,6 +100,7 @@ impl<C: Send> Manager<C> {
             pool: BufferPool::default(),
             batch: Batch::new(ARENA_SIZE),
             used: 0,
+            settled: 0,
             inflater: SharedInflater::new(),
             deflaters: SharedDeflaters::new(),
             inflate_budget: INFLATE_BUDGET,
@@ -95,45 +108,62 @@ impl<C: Send> Manager<C> {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             gone: Vec::new(),
+            waiting: Vec::new(),
+            paused: Vec::new(),
             adopted: Vec::new(),
             owed: Vec::new(),
-            answering: Vec::new(),
             close_deadlines: VecDeque::new(),
             stop_deadline: None,
             finishing: false,
+            failure: None,
         })
     }
 
-    /// Takes turns until the manager is stopped.
-    pub fn run(&mut self, handler: &mut impl Handler<Context = C>) -> io::Result<()> {
-        while self.turn(handler)? {}
-        Ok(())
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
     }
 
-    /// Waits until there is something to do, and does all of it once. Returns false when the
-    /// manager was stopped and every connection has had its `Closed`.
-    pub fn turn(&mut self, handler: &mut impl Handler<Context = C>) -> io::Result<bool> {
-        self.wait()?;
-        self.take_commands();
+    // The stand-in's turn.
+
+    /// A turn that calls no handler: the events stay in the batch, and nothing is done that has to
+    /// wait for what the callbacks send.
+    pub(super) fn turn_without_handler(&mut self) -> io::Result<()> {
+        let may_sleep = self.ready.is_empty();
+        self.wait_for(may_sleep)?;
+        self.take_commands(&[]);
         self.read();
-        self.dispatch(handler);
-        self.take_commands(); // what the callbacks have sent
-        self.answer(); // a CLOSE stands behind the last replies
+        self.settle();
         self.flush();
         self.expire();
         self.reap();
-        self.shared_counters.store(&self.counters);
-        Ok(!self.is_over())
+        self.publish_counters();
+        Ok(())
+    }
+
+    pub(super) fn note_takeover(&mut self) {
+        self.counters.takeovers += 1;
+        self.batch.make_room(ARENA_SIZE);
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.failure = Some(failure);
     }
 
     // Wait.
 
-    fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.sleep_limit();
+    /// Waits until there is something to do; not at all if the handler is owed a call.
+    pub(super) fn wait(&mut self, handler_is_owed: bool) -> io::Result<()> {
+        let idle = self.ready.is_empty() && self.batch.events.is_empty() && self.owed.is_empty();
+        self.wait_for(idle && !handler_is_owed)
+    }
+
+    fn wait_for(&mut self, may_sleep: bool) -> io::Result<()> {
+        let timeout = self.sleep_limit(may_sleep);
         match self.poll.poll(&mut self.polled, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
+        self.counters.turns += 1;
         for event in &self.polled {
             let Some(peer) = self.peers.get_mut(event.token().0) else { continue };
             if event.is_writable() && peer.blocked {
@@ -150,9 +180,8 @@ impl<C: Send> Manager<C> {
     }
 
     /// How long the wait may last; `None` is for ever.
-    fn sleep_limit(&self) -> Option<Duration> {
-        let busy = !self.ready.is_empty() || !self.batch.events.is_empty() || !self.owed.is_empty();
-        if busy || !self.queue.prepare_to_sleep() {
+    fn sleep_limit(&self, may_sleep: bool) -> Option<Duration> {
+        if !may_sleep || !self.queue.prepare_to_sleep() {
             return Some(Duration::ZERO);
         }
         let close_deadline = self.close_deadlines.front().map(|(deadline, _)| *deadline);
@@ -160,36 +189,9 @@ impl<C: Send> Manager<C> {
         next.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    // Dispatch.
-
-    fn dispatch(&mut self, handler: &mut impl Handler<Context = C>) {
-        self.answering.append(&mut self.owed);
-        if !self.batch.events.is_empty() {
-            handler.dispatch(&mut self.batch);
-            self.batch.events.clear();
-        }
-        self.used = 0;
-        self.inflate_budget = INFLATE_BUDGET;
-        for target in self.adopted.drain(..) {
-            let Some(peer) = find(&mut self.peers, target) else { continue };
-            if peer.stage == Stage::Adopted {
-                peer.stage = Stage::Talking;
-            }
-            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-        }
-    }
-
-    fn answer(&mut self) {
-        for target in self.answering.drain(..) {
-            let Some(peer) = find(&mut self.peers, target) else { continue };
-            peer.answer(&mut self.pool);
-            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-        }
-    }
-
     // Flush.
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
             let Some(peer) = self.peers.get_mut(slot) else { continue };
@@ -218,7 +220,7 @@ impl<C: Send> Manager<C> {
         self.close_deadlines.push_back((after(self.config.close_timeout), target));
     }
 
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         if self.close_deadlines.is_empty() && self.stop_deadline.is_none() {
             return;
         }
@@ -255,7 +257,7 @@ impl<C: Send> Manager<C> {
 
     /// Removes what is marked. The handler hears of it in the next turn, before the slot is used
     /// again: events stay in order.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         for slot in self.gone.drain(..) {
             let mut peer = self.peers.remove(slot);
             self.counters.connections -= 1;
@@ -268,8 +270,12 @@ impl<C: Send> Manager<C> {
         }
     }
 
+    pub(super) fn publish_counters(&self) {
+        self.shared_counters.store(&self.counters);
+    }
+
     /// Stopped, and everyone has had the `Closed`: those that linger are cut off.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.stop_deadline.is_some()
             && self.finishing
             && self.peers.iter().all(|(_, peer)| peer.stage == Stage::Lingering)
@@ -278,7 +284,7 @@ impl<C: Send> Manager<C> {
     }
 }
 
-impl<C> Drop for Manager<C> {
+impl<C> Drop for Loop<C> {
     fn drop(&mut self) {
         for (_, peer) in &self.peers {
             peer.link.open.store(false, Ordering::Relaxed);
