@@ -79,6 +79,9 @@ class WebSocketConfig:
             128 KiB.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
+        slow_callback_warning: a callback on the manager thread that takes longer, in seconds, is
+            logged and counted. Single callbacks are timed to within 10 milliseconds, which is the
+            least that makes sense here. ``None`` warns never. Default 0.1.
         compression: what to agree on with clients that offer compression, unless a
             `WebSocketHandler` says otherwise for its own. Default ``None``, no compression.
     """
@@ -88,6 +91,7 @@ class WebSocketConfig:
     send_queue_limit: int = _MIB
     receive_queue_limit: int = 128 * _KIB
     close_timeout: float = 10.0
+    slow_callback_warning: float | None = 0.1
     compression: CompressionConfig | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +105,7 @@ class WebSocketConfig:
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
         _check_integer(self, "receive_queue_limit", 1, _MAX_SIZE)
         _check_timeout(self, "close_timeout")
+        _check_optional_timeout(self, "slow_callback_warning", least=0.01)
         if not isinstance(self.compression, CompressionConfig | None):
             raise _wrong(self, "compression", "must be a CompressionConfig or None")
 
@@ -180,10 +185,20 @@ def _check_integer(config: object, name: str, least: int, most: int) -> None:
 
 
 def _check_timeout(config: object, name: str) -> None:
-    value: Any = getattr(config, name)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value <= _MAX_TIMEOUT:
+    if not _is_timeout(getattr(config, name)):
         raise _wrong(config, name, "must be a positive, finite number of seconds")
+
+
+def _check_optional_timeout(config: object, name: str, *, least: float = 0.0) -> None:
+    value: Any = getattr(config, name)
+    if value is not None and not (_is_timeout(value) and value >= least):
+        from_least = f"of at least {least:g} " if least else ""
+        raise _wrong(config, name, f"must be None or a finite number {from_least}of seconds")
+
+
+def _is_timeout(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 < value <= _MAX_TIMEOUT
 
 
 def _check_headers(config: object, name: str) -> None:

@@ -29,6 +29,7 @@ WEBSOCKET_DEFAULTS = {
     "send_queue_limit": 1024 * 1024,
     "receive_queue_limit": 128 * 1024,
     "close_timeout": 10.0,
+    "slow_callback_warning": 0.1,
     "compression": None,
 }
 COMPRESSION_DEFAULTS = {
@@ -80,10 +81,17 @@ BAD: list[tuple[str, Any]] = [
 WEBSOCKET_BAD: list[tuple[str, Any]] = [
     *[
         (name, value)
-        for name in ("max_message_size", "max_fragments", "send_queue_limit")
+        for name in (
+            "max_message_size",
+            "max_fragments",
+            "send_queue_limit",
+            "receive_queue_limit",
+        )
         for value in (*NOT_INTEGERS, 0)
     ],
     *[("close_timeout", value) for value in NOT_TIMES],
+    *[("slow_callback_warning", value) for value in NOT_TIMES if value is not None],
+    ("slow_callback_warning", 0.009),
     ("compression", True),
     ("compression", "deflate"),
     ("compression", {}),

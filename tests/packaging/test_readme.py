@@ -74,10 +74,10 @@ def test_the_table_of_the_api_has_every_name_and_no_other() -> None:
     assert sorted(names) == handy_ws.__all__
 
 
-def defaults_in_readme() -> dict[str, int]:
+def defaults_in_readme() -> dict[str, float]:
     """Every row of the table of limits: its field, and the value in bytes or seconds."""
-    rows = re.findall(r"^\| `(\w+\.\w+)` \| (\d+) ?(\w*) \|", README, re.MULTILINE)
-    return {field: int(number) * UNITS[unit] for field, number, unit in rows}
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| ([\d.]+) ?(\w*) \|", README, re.MULTILINE)
+    return {field: float(number) * UNITS[unit] for field, number, unit in rows}
 
 
 def test_the_table_of_limits_has_every_number_in_the_config() -> None:

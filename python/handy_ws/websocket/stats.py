@@ -11,7 +11,8 @@ __all__ = ["ManagerStats"]
 class ManagerStats:
     """A snapshot of a manager's counters, exact up to the loop's last whole turn.
 
-    All but ``connections`` count from the manager's construction and never go back.
+    All but ``connections`` and ``queue_bytes`` count from the manager's construction. Times are in
+    seconds.
     """
 
     connections: int
@@ -26,3 +27,20 @@ class ManagerStats:
     """Bytes read from sockets, frame headers included."""
     bytes_sent: int
     """Bytes written to sockets, frame headers and the responses to handshakes included."""
+    queue_bytes: int
+    """Bytes that wait now to be sent, for all connections."""
+    gil_wait_total: float
+    """Time that the manager thread has waited for the interpreter's lock."""
+    gil_wait_max: float
+    """The longest of these waits."""
+    callback_time_total: float
+    """Time that callbacks have taken on the manager thread."""
+    callback_time_max: float
+    """The longest time that the callbacks of one turn have taken together."""
+    slow_callbacks: int
+    """Callbacks that took longer than ``slow_callback_warning``."""
+    takeovers: int
+    """Times that the stand-in drove the loop because callbacks, or the wait for the interpreter,
+    took long."""
+    turns: int
+    """Times that the loop has looked for something to do."""

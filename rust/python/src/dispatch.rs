@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use handy_ws_core::manager::{Batch, Event, Handler, bytes};
 use pyo3::PyClass;
@@ -14,6 +15,7 @@ use pyo3::types::PyDict;
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::timing::Stopwatch;
 use crate::{logging, names};
 
 /// The connections by slot: from `Established` to `Closed`.
@@ -36,6 +38,12 @@ impl Roster {
     pub(crate) fn snapshot(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
         let slots = self.lock();
         slots.connections.iter().flatten().map(|connection| connection.clone_ref(py)).collect()
+    }
+
+    /// Bytes of frames that wait to be taken by the kernel, for all connections.
+    pub(crate) fn queue_bytes(&self) -> usize {
+        let slots = self.lock();
+        slots.connections.iter().flatten().map(|one| one.get().core().buffered_bytes()).sum()
     }
 
     pub(crate) fn clear(&self) {
@@ -72,22 +80,28 @@ impl Roster {
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
     roster: Roster,
+    stopwatch: Stopwatch,
 }
 
 impl Handler for Dispatcher {
     type Context = Context;
 
     fn dispatch(&mut self, batch: &mut Batch<Context>) {
+        let asked = Instant::now();
+        let Self { roster, stopwatch } = self;
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
-            if logging::is_pending() {
-                logging::deliver(py);
-            }
-            let (events, arena) = batch.drain();
-            for event in events {
-                self.deliver(py, event, arena);
-            }
+            stopwatch.turn(asked, |stopwatch| {
+                if logging::is_pending() {
+                    logging::deliver(py);
+                }
+                let (events, arena) = batch.drain();
+                let mut delivery = Delivery { py, roster, stopwatch };
+                for event in events {
+                    delivery.deliver(event, arena);
+                }
+            });
         });
     }
 
@@ -103,63 +117,74 @@ struct Call<'a> {
 }
 
 impl Dispatcher {
-    pub(crate) fn new(roster: Roster) -> Self {
-        Self { roster }
+    pub(crate) fn new(roster: Roster, stopwatch: Stopwatch) -> Self {
+        Self { roster, stopwatch }
     }
+}
 
-    fn deliver(&self, py: Python<'_>, event: Event<Context>, arena: &[u8]) {
+/// The events of a turn, on their way to their callbacks.
+struct Delivery<'a, 'py> {
+    py: Python<'py>,
+    roster: &'a Roster,
+    stopwatch: &'a mut Stopwatch,
+}
+
+impl<'py> Delivery<'_, 'py> {
+    fn deliver(&mut self, event: Event<Context>, arena: &[u8]) {
+        let py = self.py;
         match event {
             Event::Established { connection, context } => {
                 let slot = connection.slot();
                 match Py::new(py, WebSocketConnection::new(connection, context)) {
                     Ok(connection) => {
                         self.roster.insert(slot, connection.clone_ref(py));
-                        call(py, &connection, established, || Ok(connection.bind(py).clone()));
+                        self.call(&connection, established, || Ok(connection.bind(py).clone()));
                     }
                     // Out of memory: without its object the connection has no callbacks.
                     Err(error) => error.write_unraisable(py, None),
                 }
             }
             Event::Text { slot, payload } => {
-                self.with_open(py, slot, |connection| {
-                    call(py, connection, text, || {
-                        WebSocketTextMessage::new(py, connection, bytes(&payload, arena))
-                    });
+                let Some(connection) = self.open(slot) else { return };
+                self.call(&connection, text, || {
+                    WebSocketTextMessage::new(py, &connection, bytes(&payload, arena))
                 });
             }
             Event::Binary { slot, payload } => {
-                self.with_open(py, slot, |connection| {
-                    call(py, connection, binary, || {
-                        WebSocketBinaryMessage::new(py, connection, bytes(&payload, arena))
-                    });
+                let Some(connection) = self.open(slot) else { return };
+                self.call(&connection, binary, || {
+                    WebSocketBinaryMessage::new(py, &connection, bytes(&payload, arena))
                 });
             }
             Event::CloseMessage { slot, frame } => {
-                if let Some(connection) = self.roster.get(py, slot) {
-                    call(py, &connection, close_message, || {
-                        WebSocketCloseMessage::new(py, &connection, &frame)
-                    });
-                }
+                let Some(connection) = self.roster.get(py, slot) else { return };
+                self.call(&connection, close_message, || {
+                    WebSocketCloseMessage::new(py, &connection, &frame)
+                });
             }
             Event::Closed { slot } => {
-                if let Some(connection) = self.roster.remove(slot) {
-                    call(py, &connection, closed, || Ok(connection.bind(py).clone()));
-                }
+                let Some(connection) = self.roster.remove(slot) else { return };
+                self.call(&connection, closed, || Ok(connection.bind(py).clone()));
             }
         }
     }
 
     /// No message is delivered behind a `close()`, not even one that has come before it.
-    fn with_open(
-        &self,
-        py: Python<'_>,
-        slot: usize,
-        deliver: impl FnOnce(&Py<WebSocketConnection>),
+    fn open(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
+        self.roster.get(self.py, slot).filter(|connection| connection.get().core().is_open())
+    }
+
+    /// Calls one callback, if it is overridden, with what `argument` makes.
+    fn call<A: PyClass>(
+        &mut self,
+        connection: &Py<WebSocketConnection>,
+        which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
+        argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
     ) {
-        if let Some(connection) = self.roster.get(py, slot)
-            && connection.get().core().is_open()
-        {
-            deliver(&connection);
+        let Call { name, function } = which(connection.get().callbacks());
+        if let Some(function) = function {
+            call(self.py, connection, name, function, argument);
+            self.stopwatch.lap(self.py, name, connection.get().core().id());
         }
     }
 }
@@ -185,16 +210,14 @@ fn closed(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
 }
 
-/// Calls one callback, if it is overridden, with what `argument` makes. Whatever goes wrong in
-/// there ends this connection with 1011 and nothing else.
+/// Calls a callback. Whatever goes wrong in there ends this connection with 1011 and nothing else.
 fn call<'py, A: PyClass>(
     py: Python<'py>,
     connection: &Py<WebSocketConnection>,
-    which: impl for<'a> FnOnce(&'a Callbacks) -> Call<'a>,
+    name: &str,
+    function: &Py<PyAny>,
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) {
-    let Call { name, function } = which(connection.get().callbacks());
-    let Some(function) = function else { return };
     // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
     let result =
         catch_unwind(AssertUnwindSafe(|| function.bind(py).call1((argument()?,)).map(drop)));

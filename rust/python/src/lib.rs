@@ -9,6 +9,7 @@ mod manager;
 mod messages;
 mod names;
 mod payload;
+mod timing;
 
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
 #[pyo3::pymodule]

@@ -1,7 +1,8 @@
 //! `WebSocketManager`.
 
 use std::os::fd::{FromRawFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use handy_ws_core::manager::{Adoption, Config, Handle, Manager};
@@ -15,6 +16,7 @@ use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::{Dispatcher, Roster};
 use crate::extensions::{Agreement, Negotiator};
 use crate::payload::{Message, compression};
+use crate::timing::{Stopwatch, Timings};
 use crate::{logging, names};
 
 /// All the WebSocket connections of a server (handy-httpd's `WebSocketManager`).
@@ -26,6 +28,8 @@ pub(crate) struct WebSocketManager {
     /// What to agree on where a `WebSocketHandler` says nothing about it.
     negotiator: Py<Negotiator>,
     roster: Roster,
+    timings: Arc<Timings>,
+    slow_callback_warning: Option<Duration>,
     /// The loop, between `open` and `run`.
     opened: Mutex<Option<Manager<Context>>>,
 }
@@ -44,6 +48,8 @@ impl WebSocketManager {
         let compression: Option<Bound<'_, PyAny>> = config.getattr("compression")?.extract()?;
         let negotiator = Py::new(py, Negotiator::new(compression.as_ref())?)?;
         let close_timeout: f64 = config.getattr("close_timeout")?.extract()?;
+        let slow_callback_warning: Option<f64> =
+            config.getattr("slow_callback_warning")?.extract()?;
         let config = Config {
             limits: Limits {
                 max_message_size: config.getattr("max_message_size")?.extract()?,
@@ -53,8 +59,14 @@ impl WebSocketManager {
             receive_queue_limit: config.getattr("receive_queue_limit")?.extract()?,
             close_timeout: seconds(close_timeout)?,
         };
-        let (handle, roster) = (Handle::new(config), Roster::default());
-        Ok(Self { handle, negotiator, roster, opened: Mutex::new(None) })
+        Ok(Self {
+            handle: Handle::new(config),
+            negotiator,
+            roster: Roster::default(),
+            timings: Arc::default(),
+            slow_callback_warning: slow_callback_warning.map(seconds).transpose()?,
+            opened: Mutex::new(None),
+        })
     }
 
     /// Make ready to adopt connections; `run` does the rest.
@@ -74,7 +86,8 @@ impl WebSocketManager {
         let Some(mut manager) = self.opened().take() else {
             return Err(PyRuntimeError::new_err("this WebSocketManager is not open"));
         };
-        let mut dispatcher = Dispatcher::new(self.roster.clone());
+        let stopwatch = Stopwatch::new(Arc::clone(&self.timings), self.slow_callback_warning);
+        let mut dispatcher = Dispatcher::new(self.roster.clone(), stopwatch);
         let result = py.detach(|| {
             let result = manager.run(&mut dispatcher);
             drop(manager); // its other thread ends with it
@@ -175,6 +188,15 @@ impl WebSocketManager {
         fields.set_item("messages_sent", counters.messages_sent)?;
         fields.set_item("bytes_received", counters.bytes_received)?;
         fields.set_item("bytes_sent", counters.bytes_sent)?;
+        fields.set_item("queue_bytes", self.roster.queue_bytes())?;
+        fields.set_item("gil_wait_total", self.timings.gil_wait.total())?;
+        fields.set_item("gil_wait_max", self.timings.gil_wait.max())?;
+        fields.set_item("callback_time_total", self.timings.callbacks.total())?;
+        fields.set_item("callback_time_max", self.timings.callbacks.max())?;
+        let slow_callbacks = self.timings.slow_callbacks.load(Ordering::Relaxed);
+        fields.set_item("slow_callbacks", slow_callbacks)?;
+        fields.set_item("takeovers", counters.takeovers)?;
+        fields.set_item("turns", counters.turns)?;
         names::manager_stats_class(py)?.call((), Some(&fields))
     }
 

@@ -1,0 +1,103 @@
+//! How long the manager waits for the interpreter's lock, and how long callbacks take.
+//!
+//! A turn's figures are exact. Each single callback is timed by the system's coarse clock, which
+//! costs a fifth of the exact one: it is wrong by some milliseconds, and tells what is slow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use crate::names;
+
+/// What has been measured, readable from any thread. Only the manager's thread writes.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// Waiting for the interpreter's lock.
+    pub(crate) gil_wait: Measured,
+    /// All the callbacks of a turn.
+    pub(crate) callbacks: Measured,
+    /// Callbacks that took longer than `slow_callback_warning`.
+    pub(crate) slow_callbacks: AtomicU64,
+}
+
+/// A total and a maximum, in nanoseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    total: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Measured {
+    fn add(&self, time: Duration) {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.total.fetch_add(time, Ordering::Relaxed);
+        self.max.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// The sum of all that was added, in seconds.
+    pub(crate) fn total(&self) -> f64 {
+        Duration::from_nanos(self.total.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    /// The longest of it, in seconds.
+    pub(crate) fn max(&self) -> f64 {
+        Duration::from_nanos(self.max.load(Ordering::Relaxed)).as_secs_f64()
+    }
+}
+
+/// Measures the turns of a manager.
+pub(crate) struct Stopwatch {
+    timings: Arc<Timings>,
+    warning: Option<Duration>,
+    /// When the last callback returned, by the coarse clock.
+    lap: Duration,
+}
+
+impl Stopwatch {
+    pub(crate) fn new(timings: Arc<Timings>, warning: Option<Duration>) -> Self {
+        Self { timings, warning, lap: Duration::ZERO }
+    }
+
+    /// Runs `callbacks` as those of a turn; it asked for the interpreter at `asked`.
+    pub(crate) fn turn(&mut self, asked: Instant, callbacks: impl FnOnce(&mut Self)) {
+        let begun = Instant::now();
+        self.timings.gil_wait.add(begun - asked);
+        self.lap = coarse_now();
+        callbacks(self);
+        self.timings.callbacks.add(begun.elapsed());
+    }
+
+    /// Notes that a callback has returned. If it was slow, that is counted and logged.
+    pub(crate) fn lap(&mut self, py: Python<'_>, name: &str, connection: u64) {
+        let before = std::mem::replace(&mut self.lap, coarse_now());
+        let time = self.lap.saturating_sub(before);
+        if self.warning.is_none_or(|warning| time < warning) {
+            return;
+        }
+        self.timings.slow_callbacks.fetch_add(1, Ordering::Relaxed);
+        let arguments = ("%s took %.2f s for connection %d", name, time.as_secs_f64(), connection);
+        let logged = names::logger(py).and_then(|logger| logger.call_method1("warning", arguments));
+        if let Err(error) = logged {
+            error.write_unraisable(py, None);
+        }
+        self.lap = coarse_now(); // logging is nobody's fault
+    }
+}
+
+/// A monotonic clock that is read in a few nanoseconds and steps every few milliseconds.
+#[cfg(target_os = "linux")]
+fn coarse_now() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is there to be written to. The clock exists since Linux 2.6.32.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse_now() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
