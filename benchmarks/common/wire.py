@@ -22,7 +22,7 @@ __all__ = [
     "request_head",
 ]
 
-CONTINUATION, TEXT, BINARY, CLOSE = 0, 1, 2, 8
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY, ACCEPT = "dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # RFC 6455 section 1.3
 
 _FIN, _RSV1, _MASKED = 0x80, 0x40, 0x80

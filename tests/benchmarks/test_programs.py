@@ -81,3 +81,14 @@ def test_bomb() -> None:
         "legal, 50": [None] * 50,
     }
     assert "| legal, 50 | all answered |" in tables
+
+
+def test_blocked() -> None:
+    tables, data = run("blocked", "--modes", "none", "hold", "--seconds", "1", "--clients", "10")
+    none, hold = data["measurements"]
+    assert (none["mode"], hold["mode"]) == ("none", "hold")
+    for one in (none, hold):
+        assert len(one["pongs"]) >= 100
+        assert one["unanswered"] == 0
+        assert one["broadcasts"]
+    assert "| hold |" in tables
