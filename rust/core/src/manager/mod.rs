@@ -28,6 +28,8 @@ mod read;
 mod sync;
 mod turn;
 mod variants;
+#[cfg_attr(not(test), expect(dead_code, reason = "the loop is about to use it"))]
+mod wheel;
 
 use std::sync::Arc;
 use std::time::Duration;
