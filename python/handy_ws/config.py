@@ -79,6 +79,17 @@ class WebSocketConfig:
             128 KiB.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
+        ping_interval: the time between two PINGs to each connection, in seconds. They keep it
+            open in proxies, measure its `latency`, and find out whether the peer is still there.
+            ``None`` sends none. Default 20.
+        ping_timeout: how long, in seconds, to wait for a sign of life after a PING. Any byte is
+            one, and so is a full socket that takes something again; beyond it the connection is
+            ended without a CLOSE frame, with 1006. ``None`` waits for ever. Default 20.
+        idle_timeout: a connection from which no text or binary message has come for so long, in
+            seconds, is closed with 1000. PINGs and PONGs do not count. Default ``None``, never.
+        write_timeout: how long a full socket may take no byte of what waits for it, in seconds;
+            beyond it the connection is ended without a CLOSE frame, with 1006. ``None`` waits
+            for ever. Default 30.
         slow_callback_warning: a callback on the manager thread that takes longer, in seconds, is
             logged and counted. Single callbacks are timed to within 10 milliseconds, which is the
             least that makes sense here. ``None`` warns never. Default 0.1.
@@ -91,6 +102,10 @@ class WebSocketConfig:
     send_queue_limit: int = _MIB
     receive_queue_limit: int = 128 * _KIB
     close_timeout: float = 10.0
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    idle_timeout: float | None = None
+    write_timeout: float | None = 30.0
     slow_callback_warning: float | None = 0.1
     compression: CompressionConfig | None = None
 
@@ -105,6 +120,8 @@ class WebSocketConfig:
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
         _check_integer(self, "receive_queue_limit", 1, _MAX_SIZE)
         _check_timeout(self, "close_timeout")
+        for name in ("ping_interval", "ping_timeout", "idle_timeout", "write_timeout"):
+            _check_optional_timeout(self, name)
         _check_optional_timeout(self, "slow_callback_warning", least=0.01)
         if not isinstance(self.compression, CompressionConfig | None):
             raise _wrong(self, "compression", "must be a CompressionConfig or None")

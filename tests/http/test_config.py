@@ -29,6 +29,10 @@ WEBSOCKET_DEFAULTS = {
     "send_queue_limit": 1024 * 1024,
     "receive_queue_limit": 128 * 1024,
     "close_timeout": 10.0,
+    "ping_interval": 20.0,
+    "ping_timeout": 20.0,
+    "idle_timeout": None,
+    "write_timeout": 30.0,
     "slow_callback_warning": 0.1,
     "compression": None,
 }
@@ -90,7 +94,18 @@ WEBSOCKET_BAD: list[tuple[str, Any]] = [
         for value in (*NOT_INTEGERS, 0)
     ],
     *[("close_timeout", value) for value in NOT_TIMES],
-    *[("slow_callback_warning", value) for value in NOT_TIMES if value is not None],
+    *[
+        (name, value)
+        for name in (
+            "ping_interval",
+            "ping_timeout",
+            "idle_timeout",
+            "write_timeout",
+            "slow_callback_warning",
+        )
+        for value in NOT_TIMES
+        if value is not None
+    ],
     ("slow_callback_warning", 0.009),
     ("compression", True),
     ("compression", "deflate"),
@@ -158,6 +173,20 @@ def test_sensible_compression_is_accepted(name: str, value: object) -> None:
     compression = CompressionConfig(**{name: value})  # type: ignore[arg-type]
     assert getattr(compression, name) == value
     assert WebSocketConfig(compression=compression).compression is compression
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ping_interval", None),
+        ("ping_timeout", 0.5),
+        ("idle_timeout", 3600),
+        ("write_timeout", None),
+    ],
+)
+def test_sensible_deadlines_are_accepted(name: str, value: object) -> None:
+    config = WebSocketConfig(**{name: value})  # type: ignore[arg-type]
+    assert getattr(config, name) == value
 
 
 def test_configs_are_frozen_and_keyword_only() -> None:

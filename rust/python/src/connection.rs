@@ -169,6 +169,13 @@ impl WebSocketConnection {
         self.core.buffered_bytes()
     }
 
+    /// The round trip time in seconds, as the last keepalive PING that was answered has measured
+    /// it (RFC 6455 section 5.5.3). `None` before the first answer.
+    #[getter]
+    fn latency(&self) -> Option<f64> {
+        self.core.latency().map(|latency| latency.as_secs_f64())
+    }
+
     /// Any object of the application's; `None` at first.
     #[getter]
     fn user_data(&self, py: Python<'_>) -> Option<Py<PyAny>> {

@@ -48,8 +48,7 @@ impl WebSocketManager {
         let compression: Option<Bound<'_, PyAny>> = config.getattr("compression")?.extract()?;
         let negotiator = Py::new(py, Negotiator::new(compression.as_ref())?)?;
         let close_timeout: f64 = config.getattr("close_timeout")?.extract()?;
-        let slow_callback_warning: Option<f64> =
-            config.getattr("slow_callback_warning")?.extract()?;
+        let slow_callback_warning = optional_seconds(config, "slow_callback_warning")?;
         let config = Config {
             limits: Limits {
                 max_message_size: config.getattr("max_message_size")?.extract()?,
@@ -58,13 +57,17 @@ impl WebSocketManager {
             send_queue_limit: config.getattr("send_queue_limit")?.extract()?,
             receive_queue_limit: config.getattr("receive_queue_limit")?.extract()?,
             close_timeout: seconds(close_timeout)?,
+            ping_interval: optional_seconds(config, "ping_interval")?,
+            ping_timeout: optional_seconds(config, "ping_timeout")?,
+            idle_timeout: optional_seconds(config, "idle_timeout")?,
+            write_timeout: optional_seconds(config, "write_timeout")?,
         };
         Ok(Self {
             handle: Handle::new(config),
             negotiator,
             roster: Roster::default(),
             timings: Arc::default(),
-            slow_callback_warning: slow_callback_warning.map(seconds).transpose()?,
+            slow_callback_warning,
             opened: Mutex::new(None),
         })
     }
@@ -219,4 +222,10 @@ impl WebSocketManager {
 fn seconds(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|error| PyValueError::new_err(format!("{seconds} seconds: {error}")))
+}
+
+/// A field of the config that may be `None`.
+fn optional_seconds(config: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Duration>> {
+    let value: Option<f64> = config.getattr(name)?.extract()?;
+    value.map(seconds).transpose()
 }

@@ -74,6 +74,8 @@ pub(crate) fn close_cause(py: Python<'_>, cause: CloseCause) -> PyResult<Bound<'
         CloseCause::SlowConsumer => "SLOW_CONSUMER",
         CloseCause::HandlerError => "HANDLER_ERROR",
         CloseCause::ServerStop => "SERVER_STOP",
+        CloseCause::PingTimeout => "PING_TIMEOUT",
+        CloseCause::IdleTimeout => "IDLE_TIMEOUT",
         CloseCause::NetworkError => "NETWORK_ERROR",
     };
     close_cause_class(py)?.getattr(name)

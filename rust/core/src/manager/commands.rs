@@ -8,6 +8,7 @@ use mio::{Interest, Token};
 use crate::proto::{CloseCode, CloseFrame};
 
 use super::connection::{CloseCause, Compress, Connection};
+use super::deadlines::Deadlines;
 use super::handler::Event;
 use super::peer::Peer;
 use super::queue::{
@@ -72,13 +73,16 @@ impl<C: Send> Loop<C> {
                 return;
             }
         };
-        let peer = entry.insert(Peer::new(stream, slot, response, deflate));
+        let (now, interval) = (self.clock.now(), self.config.ping_interval);
+        let deadlines = |id| Deadlines::new(id, now, interval);
+        let peer = entry.insert(Peer::new(stream, slot, response, deflate, deadlines));
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =
             Connection { link: Arc::clone(&peer.link), queue: Arc::clone(&self.queue) };
         let target = connection.target();
         self.adopted.push(target);
+        self.arm(slot);
         self.batch.events.push(Event::Established { connection, context });
         if !received.is_empty() {
             self.counters.bytes_received += received.len() as u64;
@@ -140,7 +144,7 @@ impl<C: Send> Loop<C> {
             let frames = variants.choose(deflate, &mut self.deflaters);
             // A burst is no reason to call a peer slow: first let the socket take what it can.
             if peer.would_exceed(frames.len(), limit) && !peer.blocked {
-                let _ = peer.flush(&mut self.pool, &mut self.counters);
+                let _ = peer.flush(&mut self.pool, &mut self.counters, self.clock.now());
             }
             if peer.would_exceed(frames.len(), limit) {
                 slow.push(Target { slot, id: peer.link.id });
@@ -160,7 +164,7 @@ impl<C: Send> Loop<C> {
         if peer.protocol.is_open() {
             peer.close(frame, cause, &mut self.pool);
             list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-            self.arm_close_deadline(target);
+            self.begin_closing(target.slot);
         }
     }
 

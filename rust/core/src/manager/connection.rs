@@ -3,10 +3,14 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::proto::{CloseCode, CloseFrame, Opcode};
 
 use super::queue::{Queue, Target};
+
+/// A latency that no connection has.
+const UNMEASURED: u64 = u64::MAX;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -19,12 +23,17 @@ pub enum CloseCause {
     Local,
     /// The peer broke the protocol or a limit.
     ProtocolError,
-    /// The peer did not read, and [`super::Config::send_queue_limit`] was reached.
+    /// The peer did not read: [`super::Config::send_queue_limit`] was reached, or
+    /// [`super::Config::write_timeout`] was over.
     SlowConsumer,
     /// A callback failed.
     HandlerError,
     /// The manager was stopped.
     ServerStop,
+    /// No byte came from the peer within [`super::Config::ping_timeout`] of a PING.
+    PingTimeout,
+    /// No message came from the peer within [`super::Config::idle_timeout`].
+    IdleTimeout,
     /// The TCP connection ended without a CLOSE frame.
     NetworkError,
 }
@@ -81,6 +90,8 @@ pub(super) struct Link {
     /// Bytes that the kernel has not taken yet: those in the command queue, and those that a
     /// flush left over.
     pub(super) buffered: AtomicUsize,
+    /// Nanoseconds that the last answered PING took.
+    latency: AtomicU64,
     pub(super) end: OnceLock<End>,
 }
 
@@ -92,8 +103,14 @@ impl Link {
             compresses,
             open: AtomicBool::new(true),
             buffered: AtomicUsize::new(0),
+            latency: AtomicU64::new(UNMEASURED),
             end: OnceLock::new(),
         }
+    }
+
+    pub(super) fn note_latency(&self, latency: Duration) {
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(UNMEASURED);
+        self.latency.store(nanos, Ordering::Relaxed);
     }
 }
 
@@ -126,6 +143,13 @@ impl<C> Connection<C> {
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
         if self.end().is_some() { 0 } else { self.link.buffered.load(Ordering::Relaxed) }
+    }
+
+    /// From the last keepalive PING that was answered to its PONG; `None` if there was none yet.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        let nanos = self.link.latency.load(Ordering::Relaxed);
+        (nanos != UNMEASURED).then(|| Duration::from_nanos(nanos))
     }
 
     /// How the connection ended; `None` until [`super::Event::Closed`] is on its way.

@@ -78,6 +78,7 @@ impl<C: Send> Loop<C> {
             let Some(peer) = find(&mut self.peers, target) else { continue };
             peer.answer(&mut self.pool);
             list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+            self.begin_closing(target.slot);
         }
     }
 

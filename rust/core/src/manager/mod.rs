@@ -13,9 +13,11 @@
 //! socket is empty. A peer that has more than its budget waits on the ready list, and nobody
 //! starves. Closing only marks; the end of the turn removes.
 
+mod clock;
 mod commands;
 mod connection;
 mod counters;
+mod deadlines;
 mod delivery;
 mod hand_over;
 mod handler;
@@ -28,7 +30,6 @@ mod read;
 mod sync;
 mod turn;
 mod variants;
-#[cfg_attr(not(test), expect(dead_code, reason = "the loop is about to use it"))]
 mod wheel;
 
 use std::sync::Arc;
@@ -55,8 +56,16 @@ pub struct Config {
     /// What the messages of one connection may take that wait for the handler, payloads and
     /// overhead; beyond it the socket is not read.
     pub receive_queue_limit: usize,
-    /// From our CLOSE frame, or the peer's, to the end of the TCP connection.
+    /// From our CLOSE frame to the end of the TCP connection.
     pub close_timeout: Duration,
+    /// Between two PINGs of ours to a connection; `None` is without.
+    pub ping_interval: Option<Duration>,
+    /// For any byte of the peer, after a PING.
+    pub ping_timeout: Option<Duration>,
+    /// For a text or binary message of the peer.
+    pub idle_timeout: Option<Duration>,
+    /// For a full socket to take a byte.
+    pub write_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -66,6 +75,10 @@ impl Default for Config {
             send_queue_limit: 1 << 20,
             receive_queue_limit: 128 << 10,
             close_timeout: Duration::from_secs(10),
+            ping_interval: Some(Duration::from_secs(20)),
+            ping_timeout: Some(Duration::from_secs(20)),
+            idle_timeout: None,
+            write_timeout: Some(Duration::from_secs(30)),
         }
     }
 }

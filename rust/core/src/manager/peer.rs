@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 
@@ -14,8 +15,10 @@ use crate::proto::{
     SharedInflater,
 };
 
+use super::clock::Clock;
 use super::connection::{CloseCause, End, Link};
 use super::counters::Counters;
+use super::deadlines::Deadlines;
 use super::handler::Event;
 use super::output::{BufferPool, Output, Written};
 
@@ -87,6 +90,7 @@ pub(super) struct Peer {
     /// Bytes that have been read and wait for the next turn, because this one has inflated enough.
     held: Vec<u8>,
     pub(super) stage: Stage,
+    pub(super) deadlines: Deadlines,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
     /// The peer's CLOSE came behind ours, or its FIN behind a CLOSE.
@@ -121,6 +125,7 @@ pub(super) struct Intake<'a, C> {
     pub(super) pool: &'a mut BufferPool,
     pub(super) events: &'a mut Vec<Event<C>>,
     pub(super) counters: &'a mut Counters,
+    pub(super) clock: &'a Clock,
 }
 
 impl Peer {
@@ -130,11 +135,14 @@ impl Peer {
         slot: usize,
         response: Vec<u8>,
         deflate: Option<Agreement>,
+        deadlines: impl FnOnce(u64) -> Deadlines,
     ) -> Self {
         let inflation = deflate.map_or(Inflation::Off, |agreed| agreed.inflation());
+        let link = Link::new(slot, deflate.is_some());
         Self {
             stream,
-            link: Arc::new(Link::new(slot, deflate.is_some())),
+            deadlines: deadlines(link.id),
+            link: Arc::new(link),
             protocol: proto::Connection::new(inflation),
             output: Output::new(response),
             deflate: deflate.map(|agreed| agreed.outbound()),
@@ -175,6 +183,7 @@ impl Peer {
             }
             Ok(count) => {
                 intake.counters.bytes_received += count as u64;
+                self.deadlines.heard();
                 let arrived = &mut arena[room.start..room.start + count];
                 let used = self.decode(arrived, Some(room.start), intake);
                 if self.deflate.is_some() {
@@ -243,7 +252,11 @@ impl Peer {
                     start = end;
                     continue;
                 }
-                Received::Pong(_) => {
+                Received::Pong(payload) => {
+                    let answer = super::handler::bytes(&payload, &bytes[start..]);
+                    if let Some(latency) = self.deadlines.pong(answer, intake.clock) {
+                        self.link.note_latency(latency);
+                    }
                     start = end;
                     continue;
                 }
@@ -254,7 +267,10 @@ impl Peer {
                 }
             };
             let is_message = !matches!(event, Event::CloseMessage { .. });
-            intake.counters.messages_received += u64::from(is_message);
+            if is_message {
+                intake.counters.messages_received += 1;
+                self.deadlines.message(intake.clock.now());
+            }
             intake.events.push(event);
             start = end;
         }
@@ -331,6 +347,7 @@ impl Peer {
         &mut self,
         pool: &mut BufferPool,
         counters: &mut Counters,
+        now: Instant,
     ) -> io::Result<()> {
         if self.stage < Stage::Talking {
             return Ok(());
@@ -338,7 +355,9 @@ impl Peer {
         if !self.blocked && !self.output.is_empty() {
             let before = self.output.len();
             let written = self.output.write_to(&mut self.stream, pool);
-            counters.bytes_sent += (before - self.output.len()) as u64;
+            let count = before - self.output.len();
+            counters.bytes_sent += count as u64;
+            self.deadlines.wrote(count, self.output.len(), now);
             self.blocked = written? == Written::Blocked;
             if self.output.is_empty() {
                 self.pong_backlog = 0;

@@ -82,6 +82,7 @@ impl<C: Send> Loop<C> {
         let Some(peer) = self.peers.get_mut(slot) else { return false };
         peer.is_paused = peer.waiting > self.config.receive_queue_limit;
         if peer.is_paused {
+            peer.deadlines.forget_ping();
             self.paused.push(Target { slot, id: peer.link.id }); // it stays listed as ready
         }
         peer.is_paused
@@ -123,6 +124,7 @@ impl<C: Send> Loop<C> {
             pool: &mut self.pool,
             events: &mut self.batch.events,
             counters: &mut self.counters,
+            clock: &self.clock,
         };
         let arena = &mut self.batch.arena;
         let taken = catch_unwind(AssertUnwindSafe(|| take(peer, arena, &mut intake)));
@@ -141,7 +143,6 @@ impl<C: Send> Loop<C> {
         }
         if was_open && !peer.protocol.is_open() {
             self.owed.push(target);
-            self.arm_close_deadline(target);
         } else if peer.pong_backlog.min(peer.output.len()) > self.config.send_queue_limit {
             self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
         }

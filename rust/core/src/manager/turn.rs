@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::hash::RandomState;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,16 +14,21 @@ use slab::Slab;
 use crate::proto::SharedInflater;
 use crate::proto::deflate::SharedDeflaters;
 
+use super::clock::Clock;
 use super::counters::{Counters, SharedCounters};
 use super::handler::{Batch, Event};
 use super::output::BufferPool;
 use super::peer::{Peer, Stage};
 use super::queue::{Commands, Queue, Target};
 use super::read::INFLATE_BUDGET;
+use super::wheel::Wheel;
 use super::{Config, Handle};
 
 /// Bytes that all the reads of a turn share. Idle connections own no receive buffer.
 pub(super) const ARENA_SIZE: usize = 512 * 1024;
+
+/// Sockets that one wait can tell of.
+const MAX_POLLED: usize = 1024;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -37,6 +43,13 @@ pub(super) struct Loop<C> {
     waker: Arc<Waker>,
     pub(super) poll: Poll,
     polled: Events,
+    pub(super) clock: Clock,
+    /// When to look at which peer's deadlines.
+    pub(super) wheel: Wheel,
+    /// Makes what our PINGs say.
+    pub(super) tokens: RandomState,
+    /// There may be more sockets to read than the last wait has told of.
+    pub(super) saw_not_all: bool,
     pub(super) peers: Slab<Peer>,
     pub(super) pool: BufferPool,
     /// What the handler gets next, and how much of its arena is used.
@@ -64,8 +77,6 @@ pub(super) struct Loop<C> {
     pub(super) adopted: Vec<Target>,
     /// Peers that are owed a CLOSE, behind what the callbacks send that the batch calls.
     pub(super) owed: Vec<Target>,
-    /// When to give up on a closing handshake, in order, since the timeout is the same for all.
-    close_deadlines: VecDeque<(Instant, Target)>,
     /// Set by a shutdown: when to cut off who is left.
     pub(super) stop_deadline: Option<Instant>,
     /// No adoption will come any more.
@@ -88,6 +99,7 @@ impl<C: Send> Loop<C> {
         if !handle.queue.open(&waker) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        let now = Instant::now();
         Ok(Self {
             config: handle.config,
             queue: Arc::clone(&handle.queue),
@@ -95,7 +107,11 @@ impl<C: Send> Loop<C> {
             counters: handle.counters.load(),
             waker,
             poll,
-            polled: Events::with_capacity(1024),
+            polled: Events::with_capacity(MAX_POLLED),
+            clock: Clock::new(now),
+            wheel: Wheel::new(now),
+            tokens: RandomState::new(),
+            saw_not_all: false,
             peers: Slab::new(),
             pool: BufferPool::default(),
             batch: Batch::new(ARENA_SIZE),
@@ -112,7 +128,6 @@ impl<C: Send> Loop<C> {
             paused: Vec::new(),
             adopted: Vec::new(),
             owed: Vec::new(),
-            close_deadlines: VecDeque::new(),
             stop_deadline: None,
             finishing: false,
             failure: None,
@@ -159,11 +174,16 @@ impl<C: Send> Loop<C> {
 
     fn wait_for(&mut self, may_sleep: bool) -> io::Result<()> {
         let timeout = self.sleep_limit(may_sleep);
-        match self.poll.poll(&mut self.polled, timeout) {
+        let polled = self.poll.poll(&mut self.polled, timeout);
+        self.clock.advance(Instant::now());
+        self.wheel.advance(self.clock.now());
+        self.saw_not_all = true;
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         self.counters.turns += 1;
+        self.saw_not_all = self.polled.iter().count() == MAX_POLLED;
         for event in &self.polled {
             let Some(peer) = self.peers.get_mut(event.token().0) else { continue };
             if event.is_writable() && peer.blocked {
@@ -180,12 +200,13 @@ impl<C: Send> Loop<C> {
     }
 
     /// How long the wait may last; `None` is for ever.
-    fn sleep_limit(&self, may_sleep: bool) -> Option<Duration> {
+    fn sleep_limit(&mut self, may_sleep: bool) -> Option<Duration> {
         if !may_sleep || !self.queue.prepare_to_sleep() {
+            self.clock.plan(Some(self.clock.now()));
             return Some(Duration::ZERO);
         }
-        let close_deadline = self.close_deadlines.front().map(|(deadline, _)| *deadline);
-        let next = close_deadline.into_iter().chain(self.stop_deadline).min();
+        let next = self.wheel.next().into_iter().chain(self.stop_deadline).min();
+        self.clock.plan(next);
         next.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
@@ -194,52 +215,30 @@ impl<C: Send> Loop<C> {
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            let Some(peer) = self.peers.get_mut(slot) else { continue };
-            peer.listed_dirty = false;
-            let before = peer.stage;
-            if let Err(error) = peer.flush(&mut self.pool, &mut self.counters) {
-                log::debug!("connection {}: {error}", peer.link.id);
-                peer.stage = Stage::Gone;
-            }
-            if before == peer.stage {
-                continue;
-            }
-            if peer.finish() {
-                self.batch.events.push(Event::Closed { slot });
-            }
-            if peer.stage == Stage::Gone {
-                self.gone.push(slot);
-            }
+            self.flush_peer(slot);
         }
         self.dirty = dirty;
     }
 
-    // Deadlines.
-
-    pub(super) fn arm_close_deadline(&mut self, target: Target) {
-        self.close_deadlines.push_back((after(self.config.close_timeout), target));
-    }
-
-    pub(super) fn expire(&mut self) {
-        if self.close_deadlines.is_empty() && self.stop_deadline.is_none() {
+    pub(super) fn flush_peer(&mut self, slot: usize) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.listed_dirty = false;
+        let before = peer.stage;
+        if let Err(error) = peer.flush(&mut self.pool, &mut self.counters, self.clock.now()) {
+            log::debug!("connection {}: {error}", peer.link.id);
+            peer.stage = Stage::Gone;
+        }
+        if let Some(end) = peer.deadlines.stall_end(&self.config) {
+            self.wheel.arm(slot, end);
+        }
+        if before == peer.stage {
             return;
         }
-        let now = Instant::now();
-        while let Some(&(deadline, target)) = self.close_deadlines.front() {
-            if deadline > now {
-                break;
-            }
-            self.close_deadlines.pop_front();
-            if find(&mut self.peers, target).is_some() {
-                self.let_go(target.slot);
-            }
+        if peer.finish() {
+            self.batch.events.push(Event::Closed { slot });
         }
-        if self.stop_deadline.is_some_and(|deadline| deadline <= now) {
-            self.finishing = true;
-            let rest: Vec<usize> = self.peers.iter().map(|(slot, _)| slot).collect();
-            for slot in rest {
-                self.let_go(slot);
-            }
+        if peer.stage == Stage::Gone {
+            self.gone.push(slot);
         }
     }
 
@@ -260,6 +259,7 @@ impl<C: Send> Loop<C> {
     pub(super) fn reap(&mut self) {
         for slot in self.gone.drain(..) {
             let mut peer = self.peers.remove(slot);
+            self.wheel.disarm(slot);
             self.counters.connections -= 1;
             if peer.finish() {
                 self.batch.events.push(Event::Closed { slot });
