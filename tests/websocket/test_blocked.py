@@ -159,8 +159,9 @@ def test_the_wait_for_the_interpreter_is_measured(serve: Serve) -> None:
         stop.set()
         thread.join()
     stats = server.websocket_manager.stats()
-    # The one that spins gives the lock up every 5 ms, sys.getswitchinterval().
-    assert stats.gil_wait_total >= stats.gil_wait_max >= 0.004
+    # The one that spins gives the lock up 5 ms (sys.getswitchinterval()) after somebody, perhaps the
+    # client, has begun to wait for it.
+    assert stats.gil_wait_total >= stats.gil_wait_max >= 0.001
     assert stats.turns >= 20
 
 
