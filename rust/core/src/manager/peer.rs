@@ -21,6 +21,7 @@ use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::handler::Event;
 use super::output::{BufferPool, Output, Written};
+use super::read::{Readiness, Taken};
 
 /// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
 ///
@@ -55,28 +56,6 @@ pub(super) enum Stage {
 /// What a byte that comes compressed takes off the budget, beside the bytes that it becomes: there
 /// are streams that take time to inflate and become nothing.
 const COST_OF_COMPRESSED_BYTE: usize = 8;
-
-/// What one read came to. The default is that of a read that did not return.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    /// Bytes that came.
-    pub(super) count: usize,
-    /// Bytes of the arena that the batch now refers to: `count` or none.
-    pub(super) kept: usize,
-    pub(super) readiness: Readiness,
-}
-
-/// Whether a socket is to be read again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Readiness {
-    /// The socket is empty: an event will say when it is not.
-    Drained,
-    /// There may be more; the budget or the room is used up.
-    More,
-    /// The peer's FIN, or a network error.
-    #[default]
-    HungUp,
-}
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::proto::{CloseCode, CloseFrame};
 
 use super::connection::CloseCause;
-use super::peer::{Intake, Peer, Readiness, Taken};
+use super::peer::{Intake, Peer};
 use super::queue::{Target, slow_consumer_frame};
 use super::turn::{ARENA_SIZE, Loop, find, list};
 
@@ -27,6 +27,28 @@ const COMPRESSED_READ_BUDGET: usize = 32 * 1024;
 
 /// Reading goes on in the next turn when the arena has less room than this.
 const MIN_ROOM: usize = 16 * 1024;
+
+/// What one read came to. The default is that of a read that did not return.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Bytes that came.
+    pub(super) count: usize,
+    /// Bytes of the arena that the batch now refers to: `count` or none.
+    pub(super) kept: usize,
+    pub(super) readiness: Readiness,
+}
+
+/// Whether a socket is to be read again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// The socket is empty: an event will say when it is not.
+    Drained,
+    /// There may be more; the budget or the room is used up.
+    More,
+    /// The peer's FIN, or a network error.
+    #[default]
+    HungUp,
+}
 
 impl<C: Send> Loop<C> {
     pub(super) fn read(&mut self) {
