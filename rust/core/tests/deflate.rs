@@ -215,6 +215,7 @@ fn a_turn_inflates_a_bounded_number_of_bytes_and_loses_nothing() {
             response: Vec::new(),
             received,
             deflate,
+            permit: None,
             context: 0,
         };
         handle.adopt(adoption).unwrap();

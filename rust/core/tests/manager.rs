@@ -658,7 +658,7 @@ fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
     let mut client = Client { stream };
     let stream = listener.accept().unwrap().0;
     let (response, received) = (b"101".to_vec(), Vec::new());
-    let adoption = Adoption { stream, response, received, deflate: None, context: 1 };
+    let adoption = Adoption { stream, response, received, deflate: None, permit: None, context: 1 };
     assert_eq!(handle.adopt(adoption), Err(NotRunning));
     client.expect_end();
 }

@@ -141,7 +141,7 @@ impl WebSocketManager {
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
         self.handle
-            .adopt(Adoption { stream, response, received, deflate, context })
+            .adopt(Adoption { stream, response, received, deflate, permit: None, context })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 

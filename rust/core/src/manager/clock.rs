@@ -52,6 +52,12 @@ impl Clock {
         deadline.max(self.resumed_at + self.grace.min(timeout))
     }
 
+    /// When what the last wait has brought may have come: in the time that the process has lost.
+    pub(super) fn came_at(&self) -> Instant {
+        let lost = if self.resumed_at == self.now { self.grace } else { Duration::ZERO };
+        self.now.checked_sub(lost).unwrap_or(self.now)
+    }
+
     /// Whether the process has run on since that moment.
     pub(super) fn ran_since(&self, moment: Instant) -> bool {
         moment >= self.resumed_at
@@ -83,6 +89,16 @@ mod tests {
             assert_eq!(clock.fair(start + seconds(9), seconds(20)), start + seconds(9));
             assert!(clock.ran_since(start));
         }
+    }
+
+    #[test]
+    fn what_the_end_of_a_gap_brings_may_have_come_in_it() {
+        let start = Instant::now();
+        let mut clock = late(start, seconds(15));
+        assert_eq!(clock.came_at(), start + seconds(10));
+        clock.plan(Some(start + seconds(20)));
+        clock.advance(start + seconds(20));
+        assert_eq!(clock.came_at(), start + seconds(20));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::peer::Peer;
 use super::queue::{
     Address, Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame,
 };
+use super::rate::MessageRate;
 use super::turn::{Loop, after, find, list};
 use super::variants::Variants;
 
@@ -57,7 +58,7 @@ impl<C: Send> Loop<C> {
     }
 
     fn adopt(&mut self, adoption: Adoption<C>) {
-        let Adoption { stream, response, mut received, deflate, context } = adoption;
+        let Adoption { stream, response, mut received, deflate, permit, context } = adoption;
         let entry = self.peers.vacant_entry();
         let slot = entry.key();
         let registered = stream.set_nonblocking(true).and_then(|()| {
@@ -75,7 +76,9 @@ impl<C: Send> Loop<C> {
         };
         let (now, interval) = (self.clock.now(), self.config.ping_interval);
         let deadlines = |id| Deadlines::new(id, now, interval);
-        let peer = entry.insert(Peer::new(stream, slot, response, deflate, deadlines));
+        let rate = MessageRate::new(self.config.max_message_rate, now);
+        let peer = Peer::new(stream, slot, response, deflate, permit, deadlines, rate);
+        let peer = entry.insert(peer);
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =

@@ -61,9 +61,7 @@ impl<C: Send> Loop<C> {
         self.inflate_budget = INFLATE_BUDGET;
         for target in delivery.greeted.drain(..) {
             let Some(peer) = find(&mut self.peers, target) else { continue };
-            if peer.stage == Stage::Greeting {
-                peer.stage = Stage::Talking;
-            }
+            peer.begin();
             list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
         }
         match self.failure.take() {

@@ -13,6 +13,7 @@
 //! socket is empty. A peer that has more than its budget waits on the ready list, and nobody
 //! starves. Closing only marks; the end of the turn removes.
 
+mod admission;
 mod clock;
 mod commands;
 mod connection;
@@ -26,23 +27,27 @@ mod manager;
 mod output;
 mod peer;
 mod queue;
+mod rate;
 mod read;
 mod sync;
 mod turn;
 mod variants;
 mod wheel;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proto::{Limits, Opcode};
 
+pub use admission::{Check, Permit, Refusals, Refused};
 pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
 pub use handler::{Batch, Event, Handler, bytes};
 pub use manager::Manager;
 pub use queue::{Adoption, NotRunning};
 
+use admission::Admission;
 use counters::SharedCounters;
 use queue::Queue;
 
@@ -66,6 +71,15 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// For a full socket to take a byte.
     pub write_timeout: Option<Duration>,
+    /// Connections, from their [`Permit`] to the end of their socket; `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// Those of one IPv4 address, or of one IPv6 network of 64 bits; `None`: no limit.
+    pub max_connections_per_address: Option<usize>,
+    /// Those that have a permit, but not yet their 101.
+    pub max_pending_handshakes: usize,
+    /// Text and binary messages a second from one peer, of which a second's worth, one at least,
+    /// may come at once; `None`: no limit.
+    pub max_message_rate: Option<f64>,
 }
 
 impl Default for Config {
@@ -79,6 +93,10 @@ impl Default for Config {
             ping_timeout: Some(Duration::from_secs(20)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
+            max_connections: None,
+            max_connections_per_address: None,
+            max_pending_handshakes: 1024,
+            max_message_rate: None,
         }
     }
 }
@@ -89,6 +107,7 @@ pub struct Handle<C> {
     config: Config,
     queue: Arc<Queue<C>>,
     counters: Arc<SharedCounters>,
+    admission: Arc<Admission>,
 }
 
 impl<C> Handle<C> {
@@ -96,7 +115,25 @@ impl<C> Handle<C> {
     #[must_use]
     pub fn new(config: Config) -> Self {
         let queue = Arc::new(Queue::new(config.send_queue_limit));
-        Self { config, queue, counters: Arc::default() }
+        let admission = Arc::new(Admission::new(&config));
+        Self { config, queue, counters: Arc::default(), admission }
+    }
+
+    /// Asks whether a client may become a connection, and takes a place for it if so. Whoever has no
+    /// address counts for none.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<Permit, Refused> {
+        Admission::admit(&self.admission, address)
+    }
+
+    /// Counts a handshake that somebody else has refused.
+    pub fn count_refusal(&self, check: Check) {
+        self.admission.count(check);
+    }
+
+    /// How many handshakes were refused since the manager was made.
+    #[must_use]
+    pub fn refusals(&self) -> Refusals {
+        self.admission.refusals()
     }
 
     /// Hands a socket over whose handshake was accepted. If no loop runs, it is closed.
@@ -157,6 +194,7 @@ impl<C> Clone for Handle<C> {
             config: self.config,
             queue: Arc::clone(&self.queue),
             counters: Arc::clone(&self.counters),
+            admission: Arc::clone(&self.admission),
         }
     }
 }

@@ -11,16 +11,18 @@ use mio::net::TcpStream;
 
 use crate::proto::deflate::{Agreement, OutboundDeflate};
 use crate::proto::{
-    self, CloseCode, CloseFrame, Inflation, Input, Limits, Opcode, Payload, Received,
-    SharedInflater,
+    self, CloseCode, CloseFrame, Inflation, Input, Limits, Opcode, Payload, ProtocolError,
+    Received, SharedInflater,
 };
 
+use super::admission::Permit;
 use super::clock::Clock;
 use super::connection::{CloseCause, End, Link};
 use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::handler::Event;
 use super::output::{BufferPool, Output, Written};
+use super::rate::MessageRate;
 use super::read::{Readiness, Taken};
 
 /// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
@@ -61,11 +63,14 @@ const COST_OF_COMPRESSED_BYTE: usize = 8;
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]
 pub(super) struct Peer {
     pub(super) stream: TcpStream,
+    /// Behind the stream, and so given back when that is closed: fields are dropped in order.
+    permit: Option<Permit>,
     pub(super) link: Arc<Link>,
     pub(super) protocol: proto::Connection,
     pub(super) output: Output,
     /// There if compression was agreed on.
     pub(super) deflate: Option<OutboundDeflate>,
+    pub(super) rate: MessageRate,
     /// Bytes that have been read and wait for the next turn, because this one has inflated enough.
     held: Vec<u8>,
     pub(super) stage: Stage,
@@ -114,17 +119,21 @@ impl Peer {
         slot: usize,
         response: Vec<u8>,
         deflate: Option<Agreement>,
+        permit: Option<Permit>,
         deadlines: impl FnOnce(u64) -> Deadlines,
+        rate: MessageRate,
     ) -> Self {
         let inflation = deflate.map_or(Inflation::Off, |agreed| agreed.inflation());
         let link = Link::new(slot, deflate.is_some());
         Self {
             stream,
+            permit,
             deadlines: deadlines(link.id),
             link: Arc::new(link),
             protocol: proto::Connection::new(inflation),
             output: Output::new(response),
             deflate: deflate.map(|agreed| agreed.outbound()),
+            rate,
             held: Vec::new(),
             stage: Stage::Adopted,
             cause: None,
@@ -247,6 +256,11 @@ impl Peer {
             };
             let is_message = !matches!(event, Event::CloseMessage { .. });
             if is_message {
+                if !self.rate.allows_message(intake.clock.now()) {
+                    self.protocol.fail(ProtocolError::TooManyMessages);
+                    self.cause.get_or_insert(CloseCause::ProtocolError);
+                    return used;
+                }
                 intake.counters.messages_received += 1;
                 self.deadlines.message(intake.clock.now());
             }
@@ -279,6 +293,16 @@ impl Peer {
         let is_owed = self.fin && had_its_say && self.stage == Stage::Talking;
         self.close_answered |= is_owed; // then there is nothing to linger for
         is_owed
+    }
+
+    /// The handler has had `Established`, and the 101 may go out.
+    pub(super) fn begin(&mut self) {
+        if self.stage == Stage::Greeting {
+            self.stage = Stage::Talking;
+            if let Some(permit) = &mut self.permit {
+                permit.established();
+            }
+        }
     }
 
     /// Whether a message is taken: from `Established` to our CLOSE frame.

@@ -18,6 +18,7 @@ use mio::Waker;
 use crate::proto::deflate::Agreement;
 use crate::proto::{self, CloseCode, CloseFrame, Opcode};
 
+use super::admission::Permit;
 use super::connection::{CloseCause, Closed, Compress, Link, Sent};
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
@@ -45,6 +46,8 @@ pub struct Adoption<C> {
     pub received: Vec<u8>,
     /// What the response says about compression.
     pub deflate: Option<Agreement>,
+    /// The connection's place, which it keeps until its socket is closed; `None`: it is not counted.
+    pub permit: Option<Permit>,
     /// Goes to [`super::Event::Established`].
     pub context: C,
 }

@@ -91,6 +91,7 @@ impl<C: Send> Loop<C> {
             Readiness::Drained => {
                 if let Some(peer) = self.peers.get_mut(slot) {
                     peer.listed_ready = false;
+                    peer.rate.drained();
                 }
             }
             // It stays listed: there is nothing more to read.

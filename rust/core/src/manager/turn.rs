@@ -191,6 +191,9 @@ impl<C: Send> Loop<C> {
                 list(&mut self.dirty, &mut peer.listed_dirty, event.token().0);
             }
             peer.read_closed |= event.is_read_closed();
+            if event.is_readable() {
+                peer.rate.readable(self.clock.came_at());
+            }
             if (event.is_readable() || event.is_read_closed()) && !peer.listed_ready {
                 peer.listed_ready = true;
                 self.ready.push_back(event.token().0);

@@ -19,6 +19,7 @@ use super::{
 ///          Open --- receive(): CLOSE --> CloseReceived --- answer() ---> Closed
 ///           |                                                              ^
 ///           +------ receive(): error --> Failed ---------- answer() -------+
+///                   or fail()
 /// ```
 #[derive(Debug)]
 pub struct Connection {
@@ -126,6 +127,17 @@ impl Connection {
             | State::Failed(_)
             | State::Closed(_) => false,
         }
+    }
+
+    /// Fails the connection for a reason that the owner knows: as if `receive` had found that.
+    ///
+    /// `false`, with nothing done, unless the connection is open.
+    pub fn fail(&mut self, error: ProtocolError) -> bool {
+        let is_open = self.is_open();
+        if is_open {
+            self.state = State::Failed(error);
+        }
+        is_open
     }
 
     /// Sends the CLOSE frame that is due: appends it to `out`.
@@ -417,6 +429,25 @@ mod tests {
             assert_eq!(server.out, [&[0x88, length], &body[..]].concat());
             server.assert_closed(&frame);
         }
+    }
+
+    #[test]
+    fn the_owner_can_fail_a_connection_that_is_open() {
+        let error = ProtocolError::TooManyMessages;
+        let mut server = Server::new();
+        server.receive(&text_begin(b"unfinished"));
+        assert!(server.connection.fail(error));
+        assert_eq!(server.state(), ANSWER_DUE);
+        assert!(!server.connection.fail(ProtocolError::NotMasked), "the first error stands");
+        assert_eq!(server.receive(&last(b"late")), [], "nothing further is read");
+        assert!(server.answer());
+        assert_eq!(server.out, *b"\x88\x13\x03\xF0too many messages");
+        server.assert_closed(&CloseFrame::from(error));
+
+        let mut server = Server::new();
+        assert!(server.close(1000, ""));
+        assert!(!server.connection.fail(error), "our CLOSE is out");
+        assert_eq!(server.state(), CLOSING);
     }
 
     #[test]

@@ -68,6 +68,10 @@ pub enum ProtocolError {
         /// The limit, in frames.
         limit: u32,
     },
+    /// Messages come faster than the owner of the connection allows, who has a clock and says so
+    /// with [`Connection::fail`](super::Connection::fail).
+    #[error("too many messages")]
+    TooManyMessages,
     /// The body of a CLOSE frame is too short for a close code (section 5.5.1).
     #[error("close frame has a body of {length} byte")]
     BadCloseBody {
@@ -100,7 +104,7 @@ impl ProtocolError {
             | Self::BadCloseCode { .. } => CloseCode::PROTOCOL_ERROR,
             Self::InvalidUtf8 | Self::BadDeflate => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
+            Self::TooManyFragments { .. } | Self::TooManyMessages => CloseCode::POLICY_VIOLATION,
         }
     }
 }
@@ -149,6 +153,7 @@ mod tests {
                 1008,
                 "message has more than 4294967295 fragments",
             ),
+            (ProtocolError::TooManyMessages, 1008, "too many messages"),
             (ProtocolError::BadCloseBody { length: 1 }, 1002, "close frame has a body of 1 byte"),
             (
                 ProtocolError::BadCloseCode { code: 65535 },

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{
     Adoption, Batch, CloseCause, Compress, Config, Connection, End, Event, Handle, Handler,
-    Manager, bytes,
+    Manager, Permit, bytes,
 };
 use handy_ws_core::proto::deflate::Agreement;
 use handy_ws_core::proto::{Opcode, apply_mask};
@@ -152,12 +152,12 @@ impl Server {
 
     /// As `connect`, with bytes that came behind the handshake.
     pub(crate) fn connect_with(&self, number: u32, received: &[u8]) -> Client {
-        self.adopt(number, b"", received, None)
+        self.adopt(number, b"", received, None, None)
     }
 
     /// As `connect`, with a response to the handshake.
     pub(crate) fn connect_answering(&self, number: u32, response: &[u8]) -> Client {
-        self.adopt(number, response, b"", None)
+        self.adopt(number, response, b"", None, None)
     }
 
     /// As `connect`, with compression; waits until it is established, as `established` does.
@@ -166,8 +166,13 @@ impl Server {
         number: u32,
         agreement: Agreement,
     ) -> (Client, Connection<u32>) {
-        let client = self.adopt(number, b"", b"", Some(agreement));
+        let client = self.adopt(number, b"", b"", Some(agreement), None);
         (client, self.just_established(number))
+    }
+
+    /// As `connect_answering`, with a place among the connections.
+    pub(crate) fn connect_permitted(&self, number: u32, permit: Permit, response: &[u8]) -> Client {
+        self.adopt(number, response, b"", None, Some(permit))
     }
 
     fn adopt(
@@ -176,11 +181,12 @@ impl Server {
         response: &[u8],
         received: &[u8],
         deflate: Option<Agreement>,
+        permit: Option<Permit>,
     ) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
         let (response, received) = (response.to_vec(), received.to_vec());
-        let adoption = Adoption { stream, response, received, deflate, context: number };
+        let adoption = Adoption { stream, response, received, deflate, permit, context: number };
         self.handle.adopt(adoption).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
