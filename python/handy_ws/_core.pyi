@@ -1,6 +1,6 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
-from typing import Any, final
+from typing import Any, Literal, final
 
 from typing_extensions import Buffer
 
@@ -16,6 +16,7 @@ __all__ = [
     "Callbacks",
     "Negotiator",
     "PanicException",
+    "Permit",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
     "WebSocketConnection",
@@ -45,6 +46,12 @@ class Agreement:
 
     @property
     def extensions(self) -> str: ...
+
+@final
+class Permit:
+    """A place among the connections, which belongs to a handshake until it is adopted."""
+
+    def release(self) -> None: ...
 
 @final
 class WebSocketTextMessage:
@@ -119,6 +126,12 @@ class WebSocketManager:
     def run(self) -> None: ...
     def shut_down(self, timeout: float) -> None: ...
     def finish(self) -> None: ...
+    def admit(
+        self, host: str
+    ) -> (
+        Permit | Literal["max_connections", "max_connections_per_address", "max_pending_handshakes"]
+    ): ...
+    def count_refused(self, check: Literal["handshake", "origin", "authorize"]) -> None: ...
     def adopt(
         self,
         fd: int,
@@ -126,6 +139,7 @@ class WebSocketManager:
         source: RequestSource,
         subprotocol: str | None,
         agreement: Agreement | None,
+        permit: Permit | None,
         response: bytes,
         received: bytes,
     ) -> None: ...

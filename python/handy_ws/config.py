@@ -24,6 +24,7 @@ _MIB = 1024 * 1024
 _MAX_PORT = 65535
 _MAX_TIMEOUT = 1e6
 _MAX_SIZE = 2**63 - 1
+_MAX_RATE = 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +78,18 @@ class WebSocketConfig:
             and wait because a callback takes its time; beyond it the socket is not read, so that
             TCP holds the client back. A message in the middle of arriving may exceed it. Default
             128 KiB.
+        max_message_rate: text and binary messages per second that one client may send; a second's
+            worth of them, one at least, may come at once. Beyond it the connection is closed with
+            1008, behind the messages that were allowed. PINGs do not count. Default ``None``, no
+            limit.
+        max_connections: the most WebSocket connections, counted from the handshake to the end of
+            the socket; more get 503. Default ``None``, no limit.
+        max_connections_per_address: the most of them from one IPv4 address or one IPv6 network of
+            64 bits (whoever has an IPv6 address has as many); more get 429. Behind a proxy all
+            connections come from its address. Default ``None``, no limit.
+        max_pending_handshakes: the most of them that wait for their 101, because ``authorize``,
+            the manager thread or ``on_connection_established`` takes its time; more get 503.
+            Default 1024.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
         ping_interval: the time between two PINGs to each connection, in seconds. They keep it
@@ -101,6 +114,10 @@ class WebSocketConfig:
     max_fragments: int = 131072
     send_queue_limit: int = _MIB
     receive_queue_limit: int = 128 * _KIB
+    max_message_rate: float | None = None
+    max_connections: int | None = None
+    max_connections_per_address: int | None = None
+    max_pending_handshakes: int = 1024
     close_timeout: float = 10.0
     ping_interval: float | None = 20.0
     ping_timeout: float | None = 20.0
@@ -119,6 +136,12 @@ class WebSocketConfig:
         _check_integer(self, "max_fragments", 1, 2**32 - 1)
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
         _check_integer(self, "receive_queue_limit", 1, _MAX_SIZE)
+        _check_rate(self, "max_message_rate")
+        if self.max_connections is not None:
+            _check_integer(self, "max_connections", 1, _MAX_SIZE)
+        if self.max_connections_per_address is not None:
+            _check_integer(self, "max_connections_per_address", 1, _MAX_SIZE)
+        _check_integer(self, "max_pending_handshakes", 1, _MAX_SIZE)
         _check_timeout(self, "close_timeout")
         for name in ("ping_interval", "ping_timeout", "idle_timeout", "write_timeout"):
             _check_optional_timeout(self, name)
@@ -216,6 +239,13 @@ def _check_optional_timeout(config: object, name: str, *, least: float = 0.0) ->
 def _is_timeout(value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and 0 < value <= _MAX_TIMEOUT
+
+
+def _check_rate(config: object, name: str) -> None:
+    value: Any = getattr(config, name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value <= _MAX_RATE):
+        raise _wrong(config, name, f"must be a positive number up to {_MAX_RATE:g}, or None")
 
 
 def _check_headers(config: object, name: str) -> None:

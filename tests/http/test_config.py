@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from handy_ws import CompressionConfig, ServerConfig, WebSocketConfig
+from handy_ws import CompressionConfig, HttpServer, ServerConfig, WebSocketConfig
 
 DEFAULTS = {
     "host": "127.0.0.1",
@@ -28,6 +28,10 @@ WEBSOCKET_DEFAULTS = {
     "max_fragments": 131072,
     "send_queue_limit": 1024 * 1024,
     "receive_queue_limit": 128 * 1024,
+    "max_message_rate": None,
+    "max_connections": None,
+    "max_connections_per_address": None,
+    "max_pending_handshakes": 1024,
     "close_timeout": 10.0,
     "ping_interval": 20.0,
     "ping_timeout": 20.0,
@@ -90,9 +94,16 @@ WEBSOCKET_BAD: list[tuple[str, Any]] = [
             "max_fragments",
             "send_queue_limit",
             "receive_queue_limit",
+            "max_pending_handshakes",
         )
         for value in (*NOT_INTEGERS, 0)
     ],
+    *[
+        (name, value)
+        for name in ("max_connections", "max_connections_per_address")
+        for value in (True, 1.0, "1", -1, 0, 2**63)
+    ],
+    *[("max_message_rate", value) for value in NOT_TIMES if value is not None],
     *[("close_timeout", value) for value in NOT_TIMES],
     *[
         (name, value)
@@ -187,6 +198,26 @@ def test_sensible_compression_is_accepted(name: str, value: object) -> None:
 def test_sensible_deadlines_are_accepted(name: str, value: object) -> None:
     config = WebSocketConfig(**{name: value})  # type: ignore[arg-type]
     assert getattr(config, name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_message_rate", 1),
+        ("max_message_rate", 0.001),
+        ("max_message_rate", None),
+        ("max_connections", 1),
+        ("max_connections", 2**63 - 1),
+        ("max_connections_per_address", 1),
+        ("max_connections_per_address", None),
+        ("max_pending_handshakes", 1),
+    ],
+)
+def test_sensible_limits_are_accepted(name: str, value: object) -> None:
+    config = WebSocketConfig(**{name: value})  # type: ignore[arg-type]
+    assert getattr(config, name) == value
+    # The core takes them, too.
+    assert len(HttpServer(lambda _: None, ServerConfig(websocket=config)).websocket_manager) == 0
 
 
 def test_configs_are_frozen_and_keyword_only() -> None:

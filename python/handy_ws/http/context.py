@@ -31,6 +31,7 @@ class Upgrade(NamedTuple):
 
     headers: Sequence[tuple[str, str]]
     take_over: TakeOver
+    on_cancel: Callable[[], None] | None
 
 
 class HttpRequestContext:
@@ -88,7 +89,12 @@ class HttpRequestContext:
     def response(self, response: HttpResponse) -> None:
         self._response = response
 
-    def upgrade(self, headers: Sequence[tuple[str, str]], take_over: TakeOver) -> None:
+    def upgrade(
+        self,
+        headers: Sequence[tuple[str, str]],
+        take_over: TakeOver,
+        on_cancel: Callable[[], None] | None = None,
+    ) -> None:
         """Give the socket away when the handler has returned, to be spoken on in another protocol.
 
         A handler that afterwards returns an `HttpResponse`, or raises, cancels the upgrade.
@@ -99,8 +105,16 @@ class HttpRequestContext:
                 has to send `response`, the whole 101, first; `received` are bytes that came
                 after the head. The socket is nonblocking and in no selector, and belongs to the
                 callee from then on. If it raises, the socket is closed.
+            on_cancel: called if `take_over` is not called in the end, or has raised.
         """
-        self._upgrade = Upgrade(headers, take_over)
+        self.cancel_upgrade()
+        self._upgrade = Upgrade(headers, take_over, on_cancel)
+
+    def cancel_upgrade(self) -> None:
+        """Forget the upgrade that the handler has asked for, if any."""
+        upgrade, self._upgrade = self._upgrade, None
+        if upgrade is not None and upgrade.on_cancel is not None:
+            upgrade.on_cancel()
 
     @property
     def chosen_upgrade(self) -> Upgrade | None:

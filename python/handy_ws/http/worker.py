@@ -140,6 +140,7 @@ class Worker(threading.Thread):
         if isinstance(outcome, Upgrade):
             self._upgrade(connection, context, outcome)
         else:
+            context.cancel_upgrade()
             connection.outgoing = self._render(context, outcome)
             self._send(connection)
 
@@ -223,6 +224,7 @@ class Worker(threading.Thread):
             response = self._answers.upgrade(upgrade.headers)
         except ValueError:
             _logger.exception("the 101 response to %s cannot be sent", context.head.path)
+            context.cancel_upgrade()
             connection.outgoing = self._render(context, _failure())
             self._send(connection)
             return
@@ -232,6 +234,7 @@ class Worker(threading.Thread):
         except BaseException:
             _logger.exception("taking over a connection failed, it is closed")
             connection.close()
+            context.cancel_upgrade()
 
 
 def _waits_for_continue(head: RequestHead) -> bool:

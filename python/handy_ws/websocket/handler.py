@@ -9,7 +9,8 @@ handshake gets a status and a readable reason:
 * 405 for another method than GET, with ``Allow``;
 * 426 for a request that asks for no upgrade or for another version, with what is expected;
 * 403 for an origin that is not allowed;
-* 400 for anything else that RFC 6455 forbids.
+* 400 for anything else that RFC 6455 forbids;
+* 503 or 429, with ``Retry-After``, where a limit on connections is reached.
 
 Header fields are lists of tokens: ``Connection: keep-alive, Upgrade`` is an upgrade, and
 ``Upgrade: notwebsocket`` is none.
@@ -20,9 +21,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from handy_ws._core import Callbacks, Negotiator
+from handy_ws._core import Callbacks, Negotiator, Permit
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
@@ -47,16 +48,33 @@ _KEY_SIZE = 16
 _VERSION = "13"
 #: A 426 must name the protocol to upgrade to: RFC 9110 section 15.5.22.
 _UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
+#: When to try again, in seconds (RFC 9110 section 10.2.3): nobody knows when a place becomes free,
+#: but a refusal every few seconds costs the server nothing, and keeps no client waiting for long.
+_RETRY_AFTER: Final = 5
+#: What is answered where a limit is reached. 429 is for what the client itself could change (RFC
+#: 6585 section 4).
+_LIMITS: Final = {
+    "max_connections": (503, "there are too many connections"),
+    "max_connections_per_address": (429, "there are too many connections from this address"),
+    "max_pending_handshakes": (503, "there are too many handshakes in progress"),
+}
 
 
 class _RefusedError(Exception):
     """The handshake is not accepted, and why."""
 
-    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: dict[str, str] | None = None,
+        check: Literal["handshake", "origin"] = "handshake",
+    ) -> None:
         super().__init__(reason)
         self.response = HttpResponse(
             reason + "\n", status=status, headers=headers, mimetype="text/plain"
         )
+        self.check = check
 
 
 class WebSocketHandler(HttpRequestHandler):
@@ -110,27 +128,37 @@ class WebSocketHandler(HttpRequestHandler):
             subprotocol = self._choose_subprotocol(head)
             agreement = self._agree_on_extensions(head, manager)
         except _RefusedError as refused:
+            manager.count_refused(refused.check)
             return refused.response
-        if self._authorize is not None:
-            response = self._authorize(context.request)
-            if response is not None:
-                return response
-        headers = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", _accept_value(key)),
-        ]
-        if subprotocol is not None:
-            headers.append(("Sec-WebSocket-Protocol", subprotocol))
-        if agreement is not None:
-            headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
+        permit = manager.admit(source.remote_address[0])
+        if not isinstance(permit, Permit):
+            return _refuse_for_now(permit)
+        response = self._ask_program(context, permit)
+        if response is not None:
+            return response
 
         def take_over(sock: socket.socket, response: bytes, received: bytes) -> None:
             fd = sock.detach()  # exactly one owner closes it
-            manager.adopt(fd, self._callbacks, source, subprotocol, agreement, response, received)
+            manager.adopt(
+                fd, self._callbacks, source, subprotocol, agreement, permit, response, received
+            )
 
-        context.upgrade(headers, take_over)
+        context.upgrade(_headers(key, subprotocol, agreement), take_over, permit.release)
         return None
+
+    def _ask_program(self, context: HttpRequestContext, permit: Permit) -> HttpResponse | None:
+        """Return the response by which the program refuses a handshake, if it does."""
+        if self._authorize is None:
+            return None
+        is_accepted = False
+        try:
+            response = self._authorize(context.request)
+            is_accepted = response is None
+        finally:
+            if not is_accepted:
+                permit.release()
+                context.server.websocket_manager.count_refused("authorize")
+        return response
 
     def _check_origin(self, head: RequestHead) -> None:
         origins = head.get_all("origin")
@@ -139,7 +167,7 @@ class WebSocketHandler(HttpRequestHandler):
             raise _RefusedError(400, reason)
         if origins and not self._origin_policy.allows(origins[0], head.get("host") or ""):
             reason = f"origin {origins[0]!r} is not allowed"
-            raise _RefusedError(403, reason)
+            raise _RefusedError(403, reason, check="origin")
 
     def _choose_subprotocol(self, head: RequestHead) -> str | None:
         if head.get("sec-websocket-protocol") is None:
@@ -202,6 +230,28 @@ def _check_upgrade(head: RequestHead) -> None:
     if not all(map(is_protocol, protocols)) or not all(map(is_token, options)):
         reason = "Upgrade must be a list of protocols, and Connection one of tokens"
         raise _RefusedError(400, reason)
+
+
+def _refuse_for_now(limit: str) -> HttpResponse:
+    status, reason = _LIMITS[limit]
+    headers = {"Retry-After": str(_RETRY_AFTER)}
+    return HttpResponse(reason + "\n", status=status, headers=headers, mimetype="text/plain")
+
+
+def _headers(
+    key: str, subprotocol: str | None, agreement: Agreement | None
+) -> list[tuple[str, str]]:
+    """Return the header fields of the 101 response."""
+    headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", _accept_value(key)),
+    ]
+    if subprotocol is not None:
+        headers.append(("Sec-WebSocket-Protocol", subprotocol))
+    if agreement is not None:
+        headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
+    return headers
 
 
 def _accept_value(key: str) -> str:

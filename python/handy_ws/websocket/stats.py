@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ManagerStats"]
 
@@ -19,6 +23,11 @@ class ManagerStats:
     """Connections that are open or closing now."""
     connections_total: int
     """Connections that were ever established."""
+    connections_refused: Mapping[str, int] = dataclasses.field(hash=False)
+    """Handshakes that did not become a connection, by what refused them: a limit, by the name of
+    its field (``max_connections``, ``max_connections_per_address``, ``max_pending_handshakes``);
+    ``handshake``, what is no valid handshake (400, 405, 426); ``origin`` (403); ``authorize``,
+    which has returned a response or raised."""
     messages_received: int
     """Whole text and binary messages that came."""
     messages_sent: int

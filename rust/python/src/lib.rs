@@ -1,5 +1,6 @@
 //! `handy_ws._core`: the core for Python. It converts, detaches and maps errors; nothing else.
 
+mod admission;
 mod callbacks;
 mod connection;
 mod dispatch;
@@ -14,6 +15,8 @@ mod timing;
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::admission::Permit;
     #[pymodule_export]
     use crate::callbacks::Callbacks;
     #[pymodule_export]

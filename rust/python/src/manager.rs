@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::{Dispatcher, Roster};
@@ -61,6 +62,12 @@ impl WebSocketManager {
             ping_timeout: optional_seconds(config, "ping_timeout")?,
             idle_timeout: optional_seconds(config, "idle_timeout")?,
             write_timeout: optional_seconds(config, "write_timeout")?,
+            max_connections: config.getattr("max_connections")?.extract()?,
+            max_connections_per_address: config
+                .getattr("max_connections_per_address")?
+                .extract()?,
+            max_pending_handshakes: config.getattr("max_pending_handshakes")?.extract()?,
+            max_message_rate: config.getattr("max_message_rate")?.extract()?,
         };
         Ok(Self {
             handle: Handle::new(config),
@@ -114,10 +121,25 @@ impl WebSocketManager {
         self.handle.finish();
     }
 
+    /// Ask whether a client of that address may become a connection. Returns the `Permit` that
+    /// `adopt` needs, or the name of the limit that stands against it. A host that is no IP
+    /// address, such as a path, does not count for any.
+    fn admit(&self, host: &str) -> Admitted {
+        // A link-local address comes with its zone.
+        let host = host.split('%').next().and_then(|host| host.parse().ok());
+        self.handle.admit(host).into()
+    }
+
+    /// Count a handshake that was refused: by `"handshake"`, `"origin"` or `"authorize"`.
+    fn count_refused(&self, check: &str) -> PyResult<()> {
+        self.handle.count_refusal(admission::check(check)?);
+        Ok(())
+    }
+
     /// Take over a socket whose handshake was accepted.
     ///
-    /// The descriptor belongs to the manager from now on, also if this raises. `source` makes the
-    /// request; `agreement` is what `response`, the 101 to send, says about extensions; `received`
+    /// The descriptor belongs to the manager from now on, also if this raises, and so does the place
+    /// of the `permit`; without one the connection is not counted. `source` makes the request; `agreement` is what `response`, the 101 to send, says about extensions; `received`
     /// is what came behind the handshake.
     ///
     /// Raises `RuntimeError` if the manager does not run.
@@ -129,9 +151,11 @@ impl WebSocketManager {
         source: Py<PyAny>,
         subprotocol: Option<Py<PyString>>,
         agreement: Option<&Bound<'_, Agreement>>,
+        permit: Option<&Bound<'_, Permit>>,
         response: Vec<u8>,
         received: Vec<u8>,
     ) -> PyResult<()> {
+        let permit = permit.and_then(|permit| permit.get().take());
         if fd < 0 {
             return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
         }
@@ -141,7 +165,7 @@ impl WebSocketManager {
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
         self.handle
-            .adopt(Adoption { stream, response, received, deflate, permit: None, context })
+            .adopt(Adoption { stream, response, received, deflate, permit, context })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
@@ -187,6 +211,8 @@ impl WebSocketManager {
         let fields = PyDict::new(py);
         fields.set_item("connections", counters.connections)?;
         fields.set_item("connections_total", counters.connections_total)?;
+        let refused = admission::connections_refused(py, self.handle.refusals())?;
+        fields.set_item("connections_refused", refused)?;
         fields.set_item("messages_received", counters.messages_received)?;
         fields.set_item("messages_sent", counters.messages_sent)?;
         fields.set_item("bytes_received", counters.bytes_received)?;
