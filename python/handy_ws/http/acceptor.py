@@ -15,7 +15,6 @@ recv. If one does send, it is taken out until it comes back.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 from collections import deque
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.poller import READ, Poller
+from handy_ws.http.shortage import ShortageLog, is_shortage
 from handy_ws.http.waiting import WaitingRoom
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _logger = logging.getLogger("handy_ws")
 #: Connections accepted before those that are open get their turn.
 _ACCEPT_BUDGET: Final = 64
 #: How long to leave new connections alone when the process has no descriptors left, in seconds.
+#: Nobody tells when there are some again: any part of the program may close a file.
 _ACCEPT_PAUSE: Final = 0.1
-_OUT_OF_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Acceptor(threading.Thread):
@@ -87,6 +87,7 @@ class Acceptor(threading.Thread):
         self._listener: Listener | None = listener
         self._poller.listen(listener)
         self._accept_again = inf
+        self._shortage = ShortageLog("cannot accept connections for the moment: %s")
         self._stop_at = inf
         self._workers: Sequence[Worker] = ()
         self._dispatched = 0
@@ -205,24 +206,29 @@ class Acceptor(threading.Thread):
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._pause_accepting(self._listener, error)
+                if is_shortage(error):
+                    self._shortage.failed(error)
+                    self._pause_accepting(self._listener)
                     return
                 # The client has given up already, or something like it: on to the next one.
                 continue
             # Most heads are there by now, and then the connection never enters the poller.
             self._guarded(self._room.on_event, Connection(sock, address))
 
-    def _pause_accepting(self, listener: Listener, error: OSError) -> None:
+    def _pause_accepting(self, listener: Listener) -> None:
         """Leave the open connections alone and new ones in the backlog for a moment."""
-        _logger.warning("cannot accept connections for the moment: %s", error.strerror)
         self._poller.ignore(listener)
         self._accept_again = monotonic() + _ACCEPT_PAUSE
 
     def _resume_accepting(self) -> None:
         self._accept_again = inf
         if self._listener is not None:
-            self._poller.listen(self._listener)
+            try:
+                self._poller.listen(self._listener)
+            except OSError as error:
+                # The system has no memory even for that.
+                self._shortage.failed(error)
+                self._accept_again = monotonic() + _ACCEPT_PAUSE
 
     # The end
 

@@ -9,11 +9,13 @@ temporary file. These classes see bytes only; the acceptor does the reading.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from enum import Enum, auto
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Final, cast
 
 from handy_ws.http.head import BadRequest
+from handy_ws.http.shortage import ShortageLog
 from handy_ws.http.syntax import NOT_CONTROL
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ChunkedBody", "RequestBody", "SizedBody", "body_of"]
 
 _IN_MEMORY: Final = 64 * 1024
+_shortage = ShortageLog("a request body cannot be kept for the moment: %s")
 #: The longest line that gives the size of a chunk, extensions included.
 _MAX_SIZE_LINE: Final = 1024
 #: The most bytes of trailer fields, which are read and thrown away.
@@ -50,8 +53,8 @@ class RequestBody:
             None while the body is incomplete; when it is whole, the bytes that come after it.
 
         Raises:
-            BadRequest: 400 for malformed chunks, 413 for too many bytes.
-            OSError: the temporary file cannot be written.
+            BadRequest: 400 for malformed chunks, 413 for too many bytes, 503 if the temporary file
+                cannot be made or written.
         """
         raise NotImplementedError
 
@@ -62,13 +65,21 @@ class RequestBody:
 
     def close(self) -> None:
         """Throw the body away."""
-        self._file.close()
+        # What could not be written is tried again by close(), which fails again.
+        with suppress(OSError):
+            self._file.close()
 
     def _keep(self, data: bytes | bytearray | memoryview) -> None:
         self._size += len(data)
         if self._size > self._limit:
             raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
-        self._file.write(data)
+        try:
+            self._file.write(data)
+            self._file.flush()  # else it would fail later, where nobody expects it
+        except OSError as error:
+            # No descriptor for the temporary file, or no room in it.
+            _shortage.failed(error)
+            raise BadRequest(503, "the body cannot be kept at the moment") from error
 
 
 class SizedBody(RequestBody):

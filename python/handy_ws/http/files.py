@@ -23,6 +23,7 @@ from werkzeug.wsgi import FileWrapper
 
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
+from handy_ws.http.shortage import ShortageLog, is_shortage
 
 if TYPE_CHECKING:
     from handy_ws.http.context import HttpRequestContext
@@ -97,12 +98,13 @@ class FileHandler(HttpRequestHandler):
             NotADirectoryError: there is no such directory.
         """
         self._root = os.path.realpath(directory)
+        self._shortage = ShortageLog("files cannot be opened for the moment: %s")
         if not os.path.isdir(self._root):
             msg = f"not a directory: {os.fspath(directory)!r}"
             raise NotADirectoryError(msg)
 
     def handle(self, context: HttpRequestContext) -> HttpResponse:
-        """Answer with a file, a redirect to a directory's slash, 404 or 405."""
+        """Answer with a file, a redirect to a directory's slash, 404, 405 or 503."""
         if context.head.method not in {"GET", "HEAD"}:
             return HttpResponse("Method Not Allowed\n", 405, {"Allow": "GET, HEAD"})
         params = context.source.path_params or {}
@@ -115,7 +117,10 @@ class FileHandler(HttpRequestHandler):
             if is_directory or path.endswith("/"):
                 name = self._resolve(path + "index.html")
             file = None if name is None else _open(name)
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                self._shortage.failed(error)
+                return HttpResponse("Service Unavailable\n", 503)
             # Missing, unreadable, too long a name: all the same from outside.
             file = None
         if file is None:
