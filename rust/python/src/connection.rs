@@ -12,7 +12,8 @@ use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::callbacks::Callbacks;
-use crate::names::{self, ConnectionClosed};
+use crate::calls;
+use crate::names;
 use crate::payload::{compression, to_bytes};
 
 /// What an adoption carries to the manager thread.
@@ -98,19 +99,23 @@ impl WebSocketConnection {
     ) -> PyResult<Bound<'py, PyAny>> {
         match sent {
             Ok(sent) => names::send_result(py, sent),
-            Err(Closed) => Err(self.closed()),
+            Err(Closed) => Err(self.closed(py)),
         }
     }
 
-    fn closed(&self) -> PyErr {
-        match self.core.end() {
+    fn closed(&self, py: Python<'_>) -> PyErr {
+        let (message, code, reason) = match self.core.end() {
             Some(end) => {
-                let (code, reason) = (end.code.as_u16(), end.reason.to_string());
+                let (code, reason) = (end.code.as_u16(), &*end.reason);
                 let message = format!("the connection is closed, with {code} {reason:?}");
-                ConnectionClosed::new_err((message, code, reason))
+                (message, Some(code), reason)
             }
-            None => ConnectionClosed::new_err("the connection is closing"),
-        }
+            None => ("the connection is closing".into(), None, ""),
+        };
+        // Made here, and not by PyErr when it is raised: its class is Python code.
+        let made = names::connection_closed_class(py)
+            .and_then(|class| calls::call(class, (message, code, reason), None));
+        made.map_or_else(|error| error, PyErr::from_value)
     }
 }
 
@@ -128,7 +133,8 @@ impl WebSocketConnection {
         if let Some(request) = self.request.get(py) {
             return Ok(request);
         }
-        let made = self.context.source.call_method0(py, intern!(py, "request"))?;
+        let method = self.context.source.bind(py).getattr(intern!(py, "request"))?;
+        let made = calls::call(&method, (), None)?.unbind();
         let mut request = self.request.lock(py);
         if let Some(first) = &*request {
             return Ok(first.clone_ref(py)); // another thread was faster: all get the same one

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::callbacks::Callbacks;
+use crate::calls::{self, call_one};
 use crate::connection::{Context, WebSocketConnection};
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
 use crate::timing::Stopwatch;
@@ -219,8 +220,9 @@ fn call<'py, A: PyClass>(
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) {
     // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
-    let result =
-        catch_unwind(AssertUnwindSafe(|| function.bind(py).call1((argument()?,)).map(drop)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        call_one(function.bind(py), argument()?.as_any()).map(drop)
+    }));
     let error = match result {
         Ok(Ok(())) => return,
         Ok(Err(error)) => error,
@@ -247,7 +249,7 @@ fn report(
     let exception = error.into_value(py);
     log_exception(py, connection, name, &exception)?;
     if let Some(on_error) = &connection.get().callbacks().on_error
-        && let Err(error) = on_error.call1(py, (connection, &exception))
+        && let Err(error) = calls::call(on_error.bind(py), (connection, &exception), None)
     {
         log_exception(py, connection, "on_error", &error.into_value(py))?;
     }
@@ -263,6 +265,5 @@ fn log_exception(
     let options = PyDict::new(py);
     options.set_item("exc_info", exception)?;
     let arguments = ("%s failed for connection %d", name, connection.get().core().id());
-    names::logger(py)?.call_method("error", arguments, Some(&options))?;
-    Ok(())
+    names::log(py, "error", arguments, Some(&options))
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod callbacks;
+mod calls;
 mod connection;
 mod dispatch;
 mod extensions;

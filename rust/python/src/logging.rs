@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
-use crate::names;
+use crate::{calls, names};
 
 /// Records that wait for the interpreter, at most.
 const CAPACITY: usize = 1024;
@@ -96,8 +96,7 @@ fn pass_on(py: Python<'_>, level: Level, message: &str) {
         Level::Info => "info",
         Level::Debug | Level::Trace => "debug",
     };
-    let result = names::logger(py).and_then(|logger| logger.call_method1(method, ("%s", message)));
-    if let Err(error) = result {
+    if let Err(error) = names::log(py, method, ("%s", message), None) {
         error.write_unraisable(py, None);
     }
 }
@@ -105,7 +104,8 @@ fn pass_on(py: Python<'_>, level: Level, message: &str) {
 /// Lets the core make DEBUG records only if somebody wants them.
 pub(crate) fn follow_python_level(py: Python<'_>) -> PyResult<()> {
     const DEBUG: i32 = 10;
-    let debug = names::logger(py)?.call_method1("isEnabledFor", (DEBUG,))?.is_truthy()?;
+    let is_enabled = names::logger(py)?.getattr("isEnabledFor")?;
+    let debug = calls::call(&is_enabled, (DEBUG,), None)?.is_truthy()?;
     log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Warn });
     Ok(())
 }

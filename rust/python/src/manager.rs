@@ -18,7 +18,7 @@ use crate::dispatch::{Dispatcher, Roster};
 use crate::extensions::{Agreement, Negotiator};
 use crate::payload::{Message, compression};
 use crate::timing::{Stopwatch, Timings};
-use crate::{logging, names};
+use crate::{calls, logging, names};
 
 /// All the WebSocket connections of a server (handy-httpd's `WebSocketManager`).
 ///
@@ -226,7 +226,7 @@ impl WebSocketManager {
         fields.set_item("slow_callbacks", slow_callbacks)?;
         fields.set_item("takeovers", counters.takeovers)?;
         fields.set_item("turns", counters.turns)?;
-        names::manager_stats_class(py)?.call((), Some(&fields))
+        calls::call(names::manager_stats_class(py)?, (), Some(&fields))
     }
 
     fn __len__(&self) -> usize {

@@ -4,8 +4,9 @@ use handy_ws_core::manager::{CloseCause, Sent};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
 
-pyo3::import_exception!(handy_ws.errors, ConnectionClosed);
+use crate::calls::{self, Arguments};
 
 /// An object of a Python module, by its dotted path there; imported when it is first needed.
 struct Name {
@@ -47,12 +48,35 @@ names! {
     queued = "handy_ws.websocket.enums", "SendResult.QUEUED";
     backpressure = "handy_ws.websocket.enums", "SendResult.BACKPRESSURE";
     dropped = "handy_ws.websocket.enums", "SendResult.DROPPED";
-    close_cause_class = "handy_ws.websocket.enums", "CloseCause";
+    connection_closed_class = "handy_ws.errors", "ConnectionClosed";
+    peer = "handy_ws.websocket.enums", "CloseCause.PEER";
+    local = "handy_ws.websocket.enums", "CloseCause.LOCAL";
+    protocol_error = "handy_ws.websocket.enums", "CloseCause.PROTOCOL_ERROR";
+    slow_consumer = "handy_ws.websocket.enums", "CloseCause.SLOW_CONSUMER";
+    handler_error = "handy_ws.websocket.enums", "CloseCause.HANDLER_ERROR";
+    server_stop = "handy_ws.websocket.enums", "CloseCause.SERVER_STOP";
+    ping_timeout = "handy_ws.websocket.enums", "CloseCause.PING_TIMEOUT";
+    idle_timeout = "handy_ws.websocket.enums", "CloseCause.IDLE_TIMEOUT";
+    network_error = "handy_ws.websocket.enums", "CloseCause.NETWORK_ERROR";
 }
 
 /// The logger that everything in `handy_ws` logs on.
-pub(crate) fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    get_logger(py)?.call1(("handy_ws",))
+pub(crate) fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let logger = LOGGER.get_or_try_init(py, || {
+        PyResult::Ok(calls::call(get_logger(py)?, ("handy_ws",), None)?.unbind())
+    })?;
+    Ok(logger.bind(py))
+}
+
+/// Calls a method of that logger.
+pub(crate) fn log<'py>(
+    py: Python<'py>,
+    method: &str,
+    arguments: impl Arguments<'py>,
+    keywords: Option<&Bound<'py, PyDict>>,
+) -> PyResult<()> {
+    calls::call(&logger(py)?.getattr(method)?, arguments, keywords).map(drop)
 }
 
 /// `SendResult`, as Python knows it.
@@ -67,18 +91,18 @@ pub(crate) fn send_result(py: Python<'_>, sent: Sent) -> PyResult<Bound<'_, PyAn
 
 /// `CloseCause`, as Python knows it.
 pub(crate) fn close_cause(py: Python<'_>, cause: CloseCause) -> PyResult<Bound<'_, PyAny>> {
-    let name = match cause {
-        CloseCause::Peer => "PEER",
-        CloseCause::Local => "LOCAL",
-        CloseCause::ProtocolError => "PROTOCOL_ERROR",
-        CloseCause::SlowConsumer => "SLOW_CONSUMER",
-        CloseCause::HandlerError => "HANDLER_ERROR",
-        CloseCause::ServerStop => "SERVER_STOP",
-        CloseCause::PingTimeout => "PING_TIMEOUT",
-        CloseCause::IdleTimeout => "IDLE_TIMEOUT",
-        CloseCause::NetworkError => "NETWORK_ERROR",
+    let member = match cause {
+        CloseCause::Peer => peer(py),
+        CloseCause::Local => local(py),
+        CloseCause::ProtocolError => protocol_error(py),
+        CloseCause::SlowConsumer => slow_consumer(py),
+        CloseCause::HandlerError => handler_error(py),
+        CloseCause::ServerStop => server_stop(py),
+        CloseCause::PingTimeout => ping_timeout(py),
+        CloseCause::IdleTimeout => idle_timeout(py),
+        CloseCause::NetworkError => network_error(py),
     };
-    close_cause_class(py)?.getattr(name)
+    member.cloned()
 }
 
 /// The error for what the core reports about the loop itself.

@@ -78,8 +78,7 @@ impl Stopwatch {
         }
         self.timings.slow_callbacks.fetch_add(1, Ordering::Relaxed);
         let arguments = ("%s took %.2f s for connection %d", name, time.as_secs_f64(), connection);
-        let logged = names::logger(py).and_then(|logger| logger.call_method1("warning", arguments));
-        if let Err(error) = logged {
+        if let Err(error) = names::log(py, "warning", arguments, None) {
             error.write_unraisable(py, None);
         }
         self.lap = coarse_now(); // logging is nobody's fault
