@@ -1,0 +1,72 @@
+"""The clients' process: ``python -m tests.faults.endings.client HOST PORT SEED COUNT STAYING``.
+
+Opens STAYING connections that stay until the server stops and print ``ready`` when they are there.
+Then makes COUNT connections, `AT_ONCE` at a time, each of which ends in its own way; prints
+``done``, and when the server has stopped and all is over, what the clients have seen, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+
+from tests.faults.endings.catalogue import AT_STOP, WHENEVER, draw
+from tests.faults.endings.ending import Ending, Plan, Surprise, Visitor
+from tests.faults.loop import Loop, Task
+from tests.faults.stream import Refused, Stream
+
+AT_ONCE = 800
+_LATE = (EOFError, OSError, Refused, Surprise)
+
+
+@dataclass
+class Clients:
+    """All of them."""
+
+    address: tuple[str, int]
+    seed: int
+    loop: Loop = field(default_factory=Loop)
+    #: The numbers of those that have seen the 101.
+    accepted: list[int] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+
+    def visit(self, number: int, ending: Ending) -> Task[None]:
+        """Be one client, from its connection to its end."""
+        plan = Plan.of(self.seed, number)
+        stream = Stream(self.loop, receive_buffer=ending.receive_buffer)
+        try:
+            if (yield from ending.open(stream, self.address, plan)):
+                self.accepted.append(number)
+                yield from ending.client(Visitor(stream, plan), plan)
+        except _LATE as error:
+            self.surprises.append(f"{number} {ending.name}: {error!r}")
+        finally:
+            stream.close()
+
+    def visit_all(self, visits: list[tuple[int, Ending]]) -> Task[None]:
+        """Make the visits one after the other; `visits` is shared by several tasks."""
+        while visits:
+            yield from self.visit(*visits.pop())
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the command line says."""
+    host, *numbers = arguments
+    port, seed, count, staying = map(int, numbers)
+    clients = Clients((host, port), seed)
+    for number, ending in enumerate(draw(seed, staying, AT_STOP), count):
+        clients.loop.spawn(clients.visit(number, ending))
+    clients.loop.run(until=lambda: len(clients.accepted) == staying or bool(clients.surprises))
+    print("ready", flush=True)
+    visits = list(enumerate(draw(seed, count, WHENEVER)))
+    for _ in range(AT_ONCE):
+        clients.loop.spawn(clients.visit_all(visits))
+    clients.loop.run(until=lambda: clients.loop.tasks <= staying)
+    print("done", flush=True)
+    clients.loop.run()
+    print(json.dumps({"accepted": clients.accepted, "surprises": clients.surprises}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
