@@ -71,6 +71,32 @@ def test_pongs_sends_and_broadcasts_go_on_while_a_callback_sleeps(serve: Serve) 
         assert manager.stats().takeovers >= 1
 
 
+def test_the_last_words_of_a_peer_that_leaves_meanwhile_are_delivered(serve: Serve) -> None:
+    handler = Blocking()
+    server = serve(handler)
+    with RawWebSocket.open(server.address) as blocker:
+        handler.next("established")
+        with RawWebSocket.open(server.address) as one, RawWebSocket.open(server.address) as two:
+            handler.next("established")
+            closed = handler.next("established")
+            blocker.send(frame(TEXT, b"block"))
+            assert handler.blocks.wait(PATIENCE)
+            assert handler.next("text") == "block"
+            one.send(frame(TEXT, b"last words") + frame(TEXT, b"of one"))
+            two.send(frame(TEXT, b"nothing behind our close"))
+            pong(one, b"it has been read")
+            pong(two, b"it has been read")
+            closed.close()
+        deadline = time.monotonic() + PATIENCE
+        while server.websocket_manager.stats().connections > 1:
+            pong(blocker, b"they have left")
+            assert time.monotonic() < deadline
+        handler.go_on.set()
+        rest = [handler.events.get(timeout=PATIENCE) for _ in range(4)]
+        assert [value for kind, value in rest if kind == "text"] == ["last words", "of one"]
+        assert [kind for kind, _ in rest].count("closed") == 2
+
+
 def test_everything_but_python_goes_on_while_native_code_holds_the_lock() -> None:
     program = Path(__file__).parent / "blocking_process.py"
     with subprocess.Popen(

@@ -146,13 +146,13 @@ impl<'py> Delivery<'_, 'py> {
                 }
             }
             Event::Text { slot, payload } => {
-                let Some(connection) = self.open(slot) else { return };
+                let Some(connection) = self.hearing(slot) else { return };
                 self.call(&connection, text, || {
                     WebSocketTextMessage::new(py, &connection, bytes(&payload, arena))
                 });
             }
             Event::Binary { slot, payload } => {
-                let Some(connection) = self.open(slot) else { return };
+                let Some(connection) = self.hearing(slot) else { return };
                 self.call(&connection, binary, || {
                     WebSocketBinaryMessage::new(py, &connection, bytes(&payload, arena))
                 });
@@ -171,8 +171,8 @@ impl<'py> Delivery<'_, 'py> {
     }
 
     /// No message is delivered behind a `close()`, not even one that has come before it.
-    fn open(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
-        self.roster.get(self.py, slot).filter(|connection| connection.get().core().is_open())
+    fn hearing(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
+        self.roster.get(self.py, slot).filter(|connection| connection.get().core().hears_messages())
     }
 
     /// Calls one callback, if it is overridden, with what `argument` makes.

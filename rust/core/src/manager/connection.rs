@@ -87,6 +87,9 @@ pub(super) struct Link {
     /// that no message is accepted behind it; without the lock only where all that waits is lost
     /// anyway, with a slow consumer or with the network.
     pub(super) open: AtomicBool,
+    /// Whether messages that have come are still delivered: until we close. One that came before
+    /// the peer left is delivered, however long it has waited.
+    pub(super) hears: AtomicBool,
     /// Bytes that the kernel has not taken yet: those in the command queue, and those that a
     /// flush left over.
     pub(super) buffered: AtomicUsize,
@@ -102,6 +105,7 @@ impl Link {
             slot,
             compresses,
             open: AtomicBool::new(true),
+            hears: AtomicBool::new(true),
             buffered: AtomicUsize::new(0),
             latency: AtomicU64::new(UNMEASURED),
             end: OnceLock::new(),
@@ -111,6 +115,12 @@ impl Link {
     pub(super) fn note_latency(&self, latency: Duration) {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(UNMEASURED);
         self.latency.store(nanos, Ordering::Relaxed);
+    }
+
+    /// We close: nothing is accepted any more, and nothing delivered.
+    pub(super) fn shut(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.hears.store(false, Ordering::Relaxed);
     }
 }
 
@@ -137,6 +147,13 @@ impl<C> Connection<C> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.link.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether a message that has come is to be delivered: not behind our own close. It may be the
+    /// last words of a peer that is gone.
+    #[must_use]
+    pub fn hears_messages(&self) -> bool {
+        self.link.hears.load(Ordering::Relaxed)
     }
 
     /// Bytes of frames that wait to be taken by the kernel; 0 once the connection is over.

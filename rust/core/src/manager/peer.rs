@@ -327,7 +327,7 @@ impl Peer {
         if !self.protocol.is_open() {
             return;
         }
-        self.link.open.store(false, Ordering::Relaxed);
+        self.link.shut();
         self.cause.get_or_insert(cause);
         if cause == CloseCause::SlowConsumer {
             self.output.drop_unsent_frames();

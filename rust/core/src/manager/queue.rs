@@ -334,7 +334,7 @@ impl<C> Queue<C> {
         }
         if into.shuts_down.is_some() {
             for link in all {
-                link.open.store(false, Ordering::Relaxed);
+                link.shut();
             }
         }
     }
@@ -352,7 +352,7 @@ pub(super) fn slow_consumer_frame() -> CloseFrame {
 
 /// Closes the door and tells the loop; the caller holds the lock.
 fn close_command<C>(link: &Link, frame: CloseFrame, cause: CloseCause) -> Command<C> {
-    link.open.store(false, Ordering::Relaxed);
+    link.shut();
     Command::Close { target: Target { slot: link.slot, id: link.id }, frame, cause }
 }
 
