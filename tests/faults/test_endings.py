@@ -43,6 +43,7 @@ CONFIG = WebSocketConfig(
     max_fragments=MAX_FRAGMENTS,
     send_queue_limit=128 * 1024,
     close_timeout=4.0,  # for those that never answer; the machine may stand still for a second
+    slow_callback_warning=None,
 )
 
 
