@@ -85,7 +85,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_the_latency_is_that_of_the_last_answered_ping(serve: Serve) -> None:
     recorder = Recorder()
-    server = serve(recorder, WebSocketConfig(ping_interval=0.1))
+    server = serve(recorder, WebSocketConfig(ping_interval=1.0))
     with RawWebSocket.open(server.address) as client:
         connection = recorder.next("established")
         unmeasured: float | None = connection.latency

@@ -127,7 +127,7 @@ fn between_pings_nothing_happens() {
 
 #[test]
 fn the_latency_is_the_time_that_a_pong_takes() {
-    let server = Server::new(pinging(100));
+    let server = Server::new(pinging(600));
     let (mut client, connection) = server.established(1);
     let start = Instant::now();
     assert_eq!(connection.latency(), None);
@@ -138,7 +138,7 @@ fn the_latency_is_the_time_that_a_pong_takes() {
     let latency = connection.latency().unwrap();
     assert!(latency >= millis(50) && latency < start.elapsed(), "{latency:?}");
     // A prompt answer brings it down again.
-    for _ in 0..50 {
+    for _ in 0..10 {
         let token = client.read_ping();
         client.send(Opcode::Pong, &token);
         if connection.latency().unwrap() < millis(50) {
