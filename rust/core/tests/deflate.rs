@@ -185,7 +185,7 @@ impl Handler for Weigher {
                     let connection = self.connections[slot].as_ref().unwrap();
                     connection.send_text(text, Compress::Never).unwrap();
                 }
-                Event::CloseMessage { .. } | Event::Closed { .. } => {}
+                Event::CloseMessage { .. } | Event::Answer { .. } | Event::Closed { .. } => {}
             }
         }
         self.heaviest.fetch_max(weight, Ordering::Relaxed);
@@ -215,6 +215,7 @@ fn a_turn_inflates_a_bounded_number_of_bytes_and_loses_nothing() {
             response: Vec::new(),
             received,
             deflate,
+            deferred: false,
             permit: None,
             context: 0,
         };

@@ -26,7 +26,8 @@ fn one_at_a_time() -> Config {
 
 fn adoption(stream: TcpStream, permit: Permit) -> Adoption<u32> {
     let (response, received) = (Vec::new(), Vec::new());
-    Adoption { stream, response, received, deflate: None, permit: Some(permit), context: 1 }
+    let (deflate, deferred, permit) = (None, false, Some(permit));
+    Adoption { stream, response, received, deflate, deferred, permit, context: 1 }
 }
 
 /// Waits until the only place is free.
@@ -232,7 +233,7 @@ fn what_a_client_sends_while_a_callback_blocks_is_judged_by_when_it_came() {
         Seen::Binary(_, bytes) => {
             connection.send_binary(bytes, Compress::Never).unwrap();
         }
-        Seen::Established(_) | Seen::CloseMessage(..) | Seen::Closed(..) => {}
+        Seen::Established(_) | Seen::CloseMessage(..) | Seen::Answer(_) | Seen::Closed(..) => {}
     });
     let mut client = server.connect(1);
     client.send(Opcode::Text, b"block");

@@ -289,7 +289,7 @@ fn a_last_message_goes_out_in_answer_to_a_close_message() {
         Seen::Closed(..) => {
             assert_eq!(connection.send_text("too late", Compress::Allow), Err(Closed));
         }
-        Seen::Established(_) | Seen::Text(..) | Seen::Binary(..) => {}
+        Seen::Established(_) | Seen::Text(..) | Seen::Binary(..) | Seen::Answer(_) => {}
     });
     let mut client = server.connect(1);
     client.send(Opcode::Close, b"\x0f\xa1bye");
@@ -658,7 +658,8 @@ fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
     let mut client = Client { stream };
     let stream = listener.accept().unwrap().0;
     let (response, received) = (b"101".to_vec(), Vec::new());
-    let adoption = Adoption { stream, response, received, deflate: None, permit: None, context: 1 };
+    let (deflate, deferred, permit) = (None, false, None);
+    let adoption = Adoption { stream, response, received, deflate, deferred, permit, context: 1 };
     assert_eq!(handle.adopt(adoption), Err(NotRunning));
     client.expect_end();
 }

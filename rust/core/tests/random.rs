@@ -417,6 +417,7 @@ impl Round {
                     *said.lock().unwrap().come.entry(*client).or_default() += 1;
                 }
                 Seen::Binary(..) => panic!("clients send text only"),
+                Seen::Answer(_) => panic!("nothing is deferred"),
                 Seen::CloseMessage(client, ..) => sender.send(*client, connection),
                 Seen::Closed(client, _) => {
                     assert!(!connection.is_open());
@@ -536,6 +537,7 @@ impl Round {
             | Seen::Text(client, _)
             | Seen::Binary(client, _)
             | Seen::CloseMessage(client, ..)
+            | Seen::Answer(client)
             | Seen::Closed(client, _)) = seen;
             by_client.entry(*client).or_default().push(seen);
         }
@@ -555,7 +557,10 @@ impl Round {
                     Seen::CloseMessage(..) => {
                         assert_eq!(index, between.len() - 1, "{what}: CLOSE is the last word");
                     }
-                    Seen::Established(_) | Seen::Binary(..) | Seen::Closed(..) => {
+                    Seen::Established(_)
+                    | Seen::Binary(..)
+                    | Seen::Answer(_)
+                    | Seen::Closed(..) => {
                         panic!("{what}: {event:?} between the first and the last event")
                     }
                 }

@@ -163,6 +163,7 @@ impl<'py> Delivery<'_, 'py> {
                     WebSocketCloseMessage::new(py, &connection, &frame)
                 });
             }
+            Event::Answer { .. } => {} // nothing is deferred
             Event::Closed { slot } => {
                 let Some(connection) = self.roster.remove(slot) else { return };
                 self.call(&connection, closed, || Ok(connection.bind(py).clone()));
@@ -172,7 +173,7 @@ impl<'py> Delivery<'_, 'py> {
 
     /// No message is delivered behind a `close()`, not even one that has come before it.
     fn hearing(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
-        self.roster.get(self.py, slot).filter(|connection| connection.get().core().hears_messages())
+        self.roster.get(self.py, slot).filter(|connection| connection.get().core().delivers())
     }
 
     /// Calls one callback, if it is overridden, with what `argument` makes.

@@ -165,7 +165,15 @@ impl WebSocketManager {
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
         self.handle
-            .adopt(Adoption { stream, response, received, deflate, permit, context })
+            .adopt(Adoption {
+                stream,
+                response,
+                received,
+                deflate,
+                deferred: false,
+                permit,
+                context,
+            })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 

@@ -10,7 +10,7 @@ use crate::proto::{CloseCode, CloseFrame};
 use super::connection::{CloseCause, Compress, Connection};
 use super::deadlines::Deadlines;
 use super::handler::Event;
-use super::peer::Peer;
+use super::peer::{Peer, Stage};
 use super::queue::{
     Address, Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame,
 };
@@ -47,6 +47,9 @@ impl<C: Send> Loop<C> {
                     }
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
+                Command::Advance { target, stage } => self.advance(target, stage),
+                Command::Answer(target) => self.answer_one(target),
+                Command::Resume(target) => self.resume(target),
                 Command::Finish => self.finishing = true,
             }
         }
@@ -58,7 +61,8 @@ impl<C: Send> Loop<C> {
     }
 
     fn adopt(&mut self, adoption: Adoption<C>) {
-        let Adoption { stream, response, mut received, deflate, permit, context } = adoption;
+        let Adoption { stream, response, mut received, deflate, deferred, permit, context } =
+            adoption;
         let entry = self.peers.vacant_entry();
         let slot = entry.key();
         let registered = stream.set_nonblocking(true).and_then(|()| {
@@ -79,6 +83,7 @@ impl<C: Send> Loop<C> {
         let rate = MessageRate::new(self.config.max_message_rate, now);
         let peer = Peer::new(stream, slot, response, deflate, permit, deadlines, rate);
         let peer = entry.insert(peer);
+        peer.deferred = deferred;
         self.counters.connections += 1;
         self.counters.connections_total += 1;
         let connection =
@@ -95,6 +100,17 @@ impl<C: Send> Loop<C> {
         }
         if self.stop_deadline.is_some() {
             self.close(target, server_stop_frame(), CloseCause::ServerStop);
+        }
+    }
+
+    fn advance(&mut self, target: Target, stage: Stage) {
+        let Some(peer) = find(&mut self.peers, target) else { return };
+        if peer.deferred && peer.stage < stage {
+            peer.stage = Stage::Greeting;
+            if stage == Stage::Talking {
+                peer.begin();
+            }
+            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
         }
     }
 
@@ -140,7 +156,7 @@ impl<C: Send> Loop<C> {
         let mut slow = Vec::new();
         for (slot, peer) in &mut self.peers {
             let is_exempt = except.is_some_and(|target| target.id == peer.link.id);
-            if is_exempt || !peer.takes_messages() {
+            if is_exempt || !peer.takes_broadcasts() {
                 continue;
             }
             let deflate = peer.deflate.as_mut().filter(|_| compress == Compress::Allow);

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::proto::{CloseCode, CloseFrame, Opcode};
 
+use super::delivery::COST_OF_EVENT;
+use super::hold::Hold;
+use super::peer::Stage;
 use super::queue::{Queue, Target};
 
 /// A latency that no connection has.
@@ -87,9 +90,10 @@ pub(super) struct Link {
     /// that no message is accepted behind it; without the lock only where all that waits is lost
     /// anyway, with a slow consumer or with the network.
     pub(super) open: AtomicBool,
-    /// Whether messages that have come are still delivered: until we close. One that came before
-    /// the peer left is delivered, however long it has waited.
-    pub(super) hears: AtomicBool,
+    /// Whether messages of the peer are still delivered: until it is closed from this side.
+    delivers: AtomicBool,
+    /// What the handler keeps of messages for later.
+    pub(super) hold: Hold,
     /// Bytes that the kernel has not taken yet: those in the command queue, and those that a
     /// flush left over.
     pub(super) buffered: AtomicUsize,
@@ -105,7 +109,8 @@ impl Link {
             slot,
             compresses,
             open: AtomicBool::new(true),
-            hears: AtomicBool::new(true),
+            delivers: AtomicBool::new(true),
+            hold: Hold::new(),
             buffered: AtomicUsize::new(0),
             latency: AtomicU64::new(UNMEASURED),
             end: OnceLock::new(),
@@ -117,10 +122,14 @@ impl Link {
         self.latency.store(nanos, Ordering::Relaxed);
     }
 
-    /// We close: nothing is accepted any more, and nothing delivered.
-    pub(super) fn shut(&self) {
+    pub(super) fn target(&self) -> Target {
+        Target { slot: self.slot, id: self.id }
+    }
+
+    /// Notes that this side closes: nothing is accepted for the peer, nor delivered of it.
+    pub(super) fn close(&self) {
         self.open.store(false, Ordering::Relaxed);
-        self.hears.store(false, Ordering::Relaxed);
+        self.delivers.store(false, Ordering::Relaxed);
     }
 }
 
@@ -147,13 +156,6 @@ impl<C> Connection<C> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.link.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether a message that has come is to be delivered: not behind our own close. It may be the
-    /// last words of a peer that is gone.
-    #[must_use]
-    pub fn hears_messages(&self) -> bool {
-        self.link.hears.load(Ordering::Relaxed)
     }
 
     /// Bytes of frames that wait to be taken by the kernel; 0 once the connection is over.
@@ -196,8 +198,53 @@ impl<C> Connection<C> {
         self.queue.close(&self.link, frame, cause);
     }
 
+    // What a handler says that deals with events elsewhere: see `Adoption::deferred`.
+
+    /// Whether messages that have come are still to be given to the application: not once
+    /// [`close`](Self::close) was called, or something else on this side has closed. What came
+    /// before the peer or the network ended the connection, is.
+    #[must_use]
+    pub fn delivers(&self) -> bool {
+        self.link.delivers.load(Ordering::Relaxed)
+    }
+
+    /// Says that the application is now greeting the connection. From here on broadcasts reach
+    /// it, behind what was sent to it before and in order with what is sent from now on.
+    pub fn greet(&self) {
+        self.queue.advance(self.target(), Stage::Greeting);
+    }
+
+    /// Says that the application has greeted the connection: the 101 goes out, and what was sent.
+    pub fn greeted(&self) {
+        self.queue.advance(self.target(), Stage::Talking);
+    }
+
+    /// Says that [`super::Event::Answer`] has had its turn: the peer gets the CLOSE that it is
+    /// owed, and nothing can be sent behind it.
+    pub fn answer(&self) {
+        self.queue.answer(&self.link);
+    }
+
+    /// Says that the handler keeps a message of so many bytes for later, which counts for
+    /// [`super::Config::receive_queue_limit`]. To be called while the message is dispatched.
+    pub fn hold(&self, bytes: usize) {
+        self.link.hold.add(bytes + COST_OF_EVENT);
+    }
+
+    /// Says that a message for which [`hold`](Self::hold) was called does not wait any more.
+    pub fn release(&self, bytes: usize) {
+        if self.link.hold.take(bytes + COST_OF_EVENT) {
+            self.queue.resume(self.target());
+        }
+    }
+
+    /// Has the loop take a turn, even if there is nothing to do for this connection.
+    pub fn wake(&self) {
+        self.queue.resume(self.target()); // which does nothing unless the peer is paused
+    }
+
     pub(super) fn target(&self) -> Target {
-        Target { slot: self.link.slot, id: self.link.id }
+        self.link.target()
     }
 }
 

@@ -12,7 +12,7 @@ use super::read::INFLATE_BUDGET;
 use super::turn::{Failure, Loop, find, list};
 
 /// What a message takes, beside its payload, while it waits for the handler.
-const COST_OF_EVENT: usize = 64;
+pub(super) const COST_OF_EVENT: usize = 64;
 
 /// What the handler has been given, and what is to be done when it returns.
 #[derive(Debug)]
@@ -38,7 +38,9 @@ impl<C: Send> Loop<C> {
         std::mem::swap(&mut self.owed, &mut delivery.answering);
         self.settled = 0;
         for &target in &delivery.greeted {
-            if let Some(peer) = find(&mut self.peers, target) {
+            if let Some(peer) = find(&mut self.peers, target)
+                && !peer.deferred
+            {
                 peer.stage = peer.stage.max(Stage::Greeting);
             }
         }
@@ -61,6 +63,9 @@ impl<C: Send> Loop<C> {
         self.inflate_budget = INFLATE_BUDGET;
         for target in delivery.greeted.drain(..) {
             let Some(peer) = find(&mut self.peers, target) else { continue };
+            if peer.deferred {
+                continue; // the handler says when it has greeted
+            }
             peer.begin();
             list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
         }
@@ -73,11 +78,16 @@ impl<C: Send> Loop<C> {
 
     pub(super) fn answer(&mut self, delivery: &mut Delivery<C>) {
         for target in delivery.answering.drain(..) {
-            let Some(peer) = find(&mut self.peers, target) else { continue };
-            peer.answer(&mut self.pool);
-            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-            self.begin_closing(target.slot);
+            self.answer_one(target);
         }
+    }
+
+    /// Sends the CLOSE that a peer is owed.
+    pub(super) fn answer_one(&mut self, target: Target) {
+        let Some(peer) = find(&mut self.peers, target) else { return };
+        peer.answer(&mut self.pool);
+        list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
+        self.begin_closing(target.slot);
     }
 
     /// Gives the events of this turn payloads of their own, so that the next one may use the arena.

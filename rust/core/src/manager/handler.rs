@@ -94,6 +94,13 @@ pub enum Event<C> {
         /// What the frame said.
         frame: CloseFrame,
     },
+    /// Only of connections whose adoption is `deferred`, and not a message: what stands behind it
+    /// in the stream is our CLOSE, because the peer has sent one or has broken the protocol. It
+    /// goes out when [`Connection::answer`] is called.
+    Answer {
+        /// The connection's place.
+        slot: usize,
+    },
     /// The connection is over; [`Connection::end`] says how.
     Closed {
         /// The connection's place, free for another connection from now on.

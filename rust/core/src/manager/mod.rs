@@ -22,6 +22,7 @@ mod deadlines;
 mod delivery;
 mod hand_over;
 mod handler;
+mod hold;
 #[expect(clippy::module_inception, reason = "the manager's own file")]
 mod manager;
 mod output;

@@ -29,10 +29,10 @@ use super::read::{Readiness, Taken};
 ///
 /// ```text
 ///  Adopted
-///     │ the handler gets `Established`
+///     │ the handler gets `Established`; of a deferred peer: it says that it greets
 ///     ▼
 ///  Greeting
-///     │ it has had it
+///     │ it has had it; of a deferred peer: it says that it has greeted
 ///     ▼     our CLOSE was the last word          the peer's FIN, or the deadline
 ///  Talking ─────────────────────────────▶ Lingering ─────────────────────────────▶ Gone
 ///     │                                                                             ▲
@@ -75,6 +75,8 @@ pub(super) struct Peer {
     held: Vec<u8>,
     pub(super) stage: Stage,
     pub(super) deadlines: Deadlines,
+    /// See `Adoption::deferred`.
+    pub(super) deferred: bool,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
     /// The peer's CLOSE came behind ours, or its FIN behind a CLOSE.
@@ -136,6 +138,7 @@ impl Peer {
             rate,
             held: Vec::new(),
             stage: Stage::Adopted,
+            deferred: false,
             cause: None,
             close_answered: false,
             fin: false,
@@ -251,6 +254,7 @@ impl Peer {
                 Received::Failed(error) => {
                     self.cause.get_or_insert(CloseCause::ProtocolError);
                     log::debug!("connection {}: {error}", self.link.id);
+                    self.ask_for_answer(intake.events);
                     return used;
                 }
             };
@@ -259,13 +263,24 @@ impl Peer {
                 if !self.rate.allows_message(intake.clock.now()) {
                     self.protocol.fail(ProtocolError::TooManyMessages);
                     self.cause.get_or_insert(CloseCause::ProtocolError);
+                    self.ask_for_answer(intake.events);
                     return used;
                 }
                 intake.counters.messages_received += 1;
                 self.deadlines.message(intake.clock.now());
             }
             intake.events.push(event);
+            if !is_message {
+                self.ask_for_answer(intake.events);
+            }
             start = end;
+        }
+    }
+
+    /// Of a deferred peer, tells the handler where our CLOSE belongs.
+    fn ask_for_answer<C>(&self, events: &mut Vec<Event<C>>) {
+        if self.deferred && self.protocol.needs_answer() {
+            events.push(Event::Answer { slot: self.link.slot });
         }
     }
 
@@ -290,7 +305,7 @@ impl Peer {
     /// still read, and is owed what we have not sent yet.
     pub(super) fn hang_up(&mut self) -> bool {
         let had_its_say = self.protocol.needs_answer() || self.protocol.is_closed();
-        let is_owed = self.fin && had_its_say && self.stage == Stage::Talking;
+        let is_owed = self.fin && had_its_say && self.stage <= Stage::Talking;
         self.close_answered |= is_owed; // then there is nothing to linger for
         is_owed
     }
@@ -307,7 +322,12 @@ impl Peer {
 
     /// Whether a message is taken: from `Established` to our CLOSE frame.
     pub(super) fn takes_messages(&self) -> bool {
-        self.stage != Stage::Adopted && (self.protocol.is_open() || self.protocol.needs_answer())
+        self.protocol.is_open() || self.protocol.needs_answer()
+    }
+
+    /// Whether a broadcast is taken, too: who has not been greeted yet is not there yet.
+    pub(super) fn takes_broadcasts(&self) -> bool {
+        self.stage != Stage::Adopted && self.takes_messages()
     }
 
     /// Whether `more` bytes of output would exceed the limit. A frame that alone is larger than
@@ -327,7 +347,7 @@ impl Peer {
         if !self.protocol.is_open() {
             return;
         }
-        self.link.shut();
+        self.link.close();
         self.cause.get_or_insert(cause);
         if cause == CloseCause::SlowConsumer {
             self.output.drop_unsent_frames();

@@ -20,6 +20,7 @@ use crate::proto::{self, CloseCode, CloseFrame, Opcode};
 
 use super::admission::Permit;
 use super::connection::{CloseCause, Closed, Compress, Link, Sent};
+use super::peer::Stage;
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.
@@ -46,6 +47,11 @@ pub struct Adoption<C> {
     pub received: Vec<u8>,
     /// What the response says about compression.
     pub deflate: Option<Agreement>,
+    /// The handler passes the events of this connection on, to be dealt with elsewhere and later.
+    /// What otherwise follows when it returns, follows when it is told: the 101 by
+    /// [`Connection::greeted`], the answering CLOSE by [`Connection::answer`]; and what it keeps
+    /// of messages, it tells by [`Connection::hold`].
+    pub deferred: bool,
     /// The connection's place, which it keeps until its socket is closed; `None`: it is not counted.
     pub permit: Option<Permit>,
     /// Goes to [`super::Event::Established`].
@@ -95,8 +101,25 @@ impl Frames {
 #[derive(Debug)]
 pub(super) enum Command<C> {
     Adopt(Box<Adoption<C>>),
-    Send { address: Address, frames: Frames, messages: u64 },
-    Close { target: Target, frame: CloseFrame, cause: CloseCause },
+    Send {
+        address: Address,
+        frames: Frames,
+        messages: u64,
+    },
+    Close {
+        target: Target,
+        frame: CloseFrame,
+        cause: CloseCause,
+    },
+    /// Of a deferred peer: the handler greets it, or has done so.
+    Advance {
+        target: Target,
+        stage: Stage,
+    },
+    /// A deferred peer gets the CLOSE that it is owed.
+    Answer(Target),
+    /// A peer that was not read because the handler held too much of it can be read again.
+    Resume(Target),
     Finish,
 }
 
@@ -196,7 +219,7 @@ impl<C> Queue<C> {
             return Ok(Sent::Dropped);
         }
         link.buffered.fetch_add(size, Ordering::Relaxed);
-        let audience = Audience::One(Target { slot: link.slot, id: link.id });
+        let audience = Audience::One(link.target());
         let compress = if link.compresses { compress } else { Compress::Never };
         let address = Address { audience, compress };
         self.push_frame(&mut state.commands, address, opcode, payload, own);
@@ -227,6 +250,33 @@ impl<C> Queue<C> {
         let state = self.lock();
         if link.open.load(Ordering::Relaxed) {
             push(state, close_command(link, frame, cause));
+        }
+    }
+
+    /// Moves a deferred peer on in its life.
+    pub(super) fn advance(&self, target: Target, stage: Stage) {
+        self.push_to_loop(Command::Advance { target, stage });
+    }
+
+    /// Has a deferred peer be answered: nothing is accepted for it behind that.
+    pub(super) fn answer(&self, link: &Link) {
+        let state = self.lock();
+        link.open.store(false, Ordering::Relaxed);
+        if state.waker.is_some() {
+            push(state, Command::Answer(link.target()));
+        }
+    }
+
+    /// Has a peer be read again, if that was stopped.
+    pub(super) fn resume(&self, target: Target) {
+        self.push_to_loop(Command::Resume(target));
+    }
+
+    /// For what may come when the loop, and the connection with it, is long gone.
+    fn push_to_loop(&self, command: Command<C>) {
+        let state = self.lock();
+        if state.waker.is_some() {
+            push(state, command);
         }
     }
 
@@ -268,10 +318,7 @@ impl<C> Queue<C> {
 
     /// Says that no adoption will come any more.
     pub(super) fn finish(&self) {
-        let state = self.lock();
-        if state.waker.is_some() {
-            push(state, Command::Finish);
-        }
+        self.push_to_loop(Command::Finish);
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -334,7 +381,7 @@ impl<C> Queue<C> {
         }
         if into.shuts_down.is_some() {
             for link in all {
-                link.shut();
+                link.close();
             }
         }
     }
@@ -352,8 +399,8 @@ pub(super) fn slow_consumer_frame() -> CloseFrame {
 
 /// Closes the door and tells the loop; the caller holds the lock.
 fn close_command<C>(link: &Link, frame: CloseFrame, cause: CloseCause) -> Command<C> {
-    link.shut();
-    Command::Close { target: Target { slot: link.slot, id: link.id }, frame, cause }
+    link.close();
+    Command::Close { target: link.target(), frame, cause }
 }
 
 /// A large frame, encoded before any lock is taken; `None` if it is a small one.

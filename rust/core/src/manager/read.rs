@@ -103,17 +103,26 @@ impl<C: Send> Loop<C> {
     /// back then.
     fn pause_if_full(&mut self, slot: usize) -> bool {
         let Some(peer) = self.peers.get_mut(slot) else { return false };
-        peer.is_paused = peer.waiting > self.config.receive_queue_limit;
-        if peer.is_paused {
-            peer.deadlines.forget_ping();
-            self.paused.push(Target { slot, id: peer.link.id }); // it stays listed as ready
+        let limit = self.config.receive_queue_limit;
+        peer.is_paused = peer.waiting + peer.link.hold.bytes() > limit;
+        if !peer.is_paused {
+            return false;
         }
-        peer.is_paused
+        peer.deadlines.forget_ping();
+        if peer.waiting > 0 {
+            self.paused.push(Target { slot, id: peer.link.id }); // to be looked at again soon
+        } else {
+            // All that waits is with the handler, which says when it has dealt with it.
+            peer.is_paused = peer.link.hold.stop(limit);
+        }
+        peer.is_paused // it stays listed as ready
     }
 
     /// Reads a peer again that was left alone.
     pub(super) fn resume(&mut self, target: Target) {
-        if let Some(peer) = find(&mut self.peers, target) {
+        if let Some(peer) = find(&mut self.peers, target)
+            && peer.is_paused
+        {
             peer.is_paused = false;
             self.ready.push_back(target.slot);
         }
@@ -165,7 +174,9 @@ impl<C: Send> Loop<C> {
             self.ready.push_back(slot);
         }
         if was_open && !peer.protocol.is_open() {
-            self.owed.push(target);
+            if !peer.deferred {
+                self.owed.push(target); // the handler says when a deferred peer gets its CLOSE
+            }
         } else if peer.pong_backlog.min(peer.output.len()) > self.config.send_queue_limit {
             self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
         }

@@ -25,6 +25,7 @@ pub(crate) enum Seen {
     Text(u32, String),
     Binary(u32, Vec<u8>),
     CloseMessage(u32, u16, String),
+    Answer(u32),
     Closed(u32, End),
 }
 
@@ -74,6 +75,10 @@ impl Handler for Recorder {
                     let (code, reason) = (frame.code().as_u16(), frame.reason().to_owned());
                     (Seen::CloseMessage(number, code, reason), connection)
                 }
+                Event::Answer { slot } => {
+                    let (number, connection) = self.entry(slot);
+                    (Seen::Answer(number), connection)
+                }
                 Event::Closed { slot } => {
                     let (number, connection) = self.slots[slot].take().expect("closed once");
                     let end = connection.end().expect("an end is set").clone();
@@ -108,7 +113,10 @@ impl Server {
             let _ = match seen {
                 Seen::Text(_, text) => connection.send_text(text, Compress::Allow),
                 Seen::Binary(_, bytes) => connection.send_binary(bytes, Compress::Allow),
-                Seen::Established(_) | Seen::CloseMessage(..) | Seen::Closed(..) => return,
+                Seen::Established(_)
+                | Seen::CloseMessage(..)
+                | Seen::Answer(_)
+                | Seen::Closed(..) => return,
             };
         })
     }
@@ -152,12 +160,18 @@ impl Server {
 
     /// As `connect`, with bytes that came behind the handshake.
     pub(crate) fn connect_with(&self, number: u32, received: &[u8]) -> Client {
-        self.adopt(number, b"", received, None, None)
+        self.adopt(number, b"", received, None, None, false)
     }
 
     /// As `connect`, with a response to the handshake.
     pub(crate) fn connect_answering(&self, number: u32, response: &[u8]) -> Client {
-        self.adopt(number, response, b"", None, None)
+        self.adopt(number, response, b"", None, None, false)
+    }
+
+    /// As `connect`, with a response and what came behind the handshake; the handler deals with the
+    /// events of this connection when it likes.
+    pub(crate) fn connect_deferred(&self, number: u32, response: &[u8], received: &[u8]) -> Client {
+        self.adopt(number, response, received, None, None, true)
     }
 
     /// As `connect`, with compression; waits until it is established, as `established` does.
@@ -166,13 +180,13 @@ impl Server {
         number: u32,
         agreement: Agreement,
     ) -> (Client, Connection<u32>) {
-        let client = self.adopt(number, b"", b"", Some(agreement), None);
+        let client = self.adopt(number, b"", b"", Some(agreement), None, false);
         (client, self.just_established(number))
     }
 
     /// As `connect_answering`, with a place among the connections.
     pub(crate) fn connect_permitted(&self, number: u32, permit: Permit, response: &[u8]) -> Client {
-        self.adopt(number, response, b"", None, Some(permit))
+        self.adopt(number, response, b"", None, Some(permit), false)
     }
 
     fn adopt(
@@ -182,11 +196,13 @@ impl Server {
         received: &[u8],
         deflate: Option<Agreement>,
         permit: Option<Permit>,
+        deferred: bool,
     ) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (stream, _) = self.listener.accept().expect("accepted");
         let (response, received) = (response.to_vec(), received.to_vec());
-        let adoption = Adoption { stream, response, received, deflate, permit, context: number };
+        let adoption =
+            Adoption { stream, response, received, deflate, deferred, permit, context: number };
         self.handle.adopt(adoption).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
