@@ -1,5 +1,6 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
+from collections.abc import Callable
 from typing import Any, Literal, final
 
 from typing_extensions import Buffer
@@ -31,7 +32,11 @@ class PanicException(BaseException):
 class Callbacks:
     """The bound methods of a message handler, without those that it does not override."""
 
-    def __new__(cls, handler: WebSocketMessageHandler) -> Callbacks: ...
+    def __new__(
+        cls,
+        handler: WebSocketMessageHandler,
+        submit: Callable[[Callable[[], None]], object] | None = None,
+    ) -> Callbacks: ...
 
 @final
 class Negotiator:
@@ -125,6 +130,7 @@ class WebSocketManager:
     def open(self) -> None: ...
     def run(self) -> None: ...
     def shut_down(self, timeout: float) -> None: ...
+    def calls_back_here(self) -> bool: ...
     def finish(self) -> None: ...
     def admit(
         self, host: str

@@ -288,9 +288,10 @@ class _Run:
         return self._stopping.locked()
 
     def has_current_thread(self) -> bool:
-        """Say whether the thread that asks is one of this run."""
+        """Say whether this run has to wait for the thread that asks."""
         current = threading.current_thread()
-        return current in (self.acceptor, self._manager_thread, *self._workers)
+        threads = (self.acceptor, self._manager_thread, *self._workers)
+        return current in threads or self._manager.calls_back_here()
 
     def wait(self, timeout: float) -> bool:
         """Wait until all threads have ended, at most `timeout` seconds; say whether they have."""

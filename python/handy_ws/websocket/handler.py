@@ -21,7 +21,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, Final, Protocol
 
 from handy_ws._core import Callbacks, Negotiator, Permit
 from handy_ws.config import CompressionConfig
@@ -77,6 +78,12 @@ class _RefusedError(Exception):
         self.check = check
 
 
+class _Executor(Protocol):
+    """What ``concurrent.futures.Executor`` has, as far as it is needed."""
+
+    def submit(self, fn: Callable[[], None], /) -> object: ...
+
+
 class WebSocketHandler(HttpRequestHandler):
     """Makes a WebSocket connection of every valid handshake (handy-httpd's ``WebSocketHandler``).
 
@@ -91,28 +98,34 @@ class WebSocketHandler(HttpRequestHandler):
         compression: what to agree on with clients that offer compression (RFC 7692): a
             `CompressionConfig`, ``None`` for no compression, or ``"server"`` for what the server's
             ``WebSocketConfig.compression`` says.
+        executor: where the callbacks run: a ``ThreadPoolExecutor``, or anything whose ``submit``
+            takes a callable and calls it on a thread of this process. Those of one connection run
+            one after the other, in the same order as otherwise; those of different connections run
+            at the same time, so what they share needs locks. ``None`` is the manager's thread. The
+            executor stays yours: shut it down when the server has stopped.
         authorize: called with the request of each valid handshake, on an HTTP worker. Returns
             ``None`` to accept it or the ``HttpResponse`` that refuses it.
 
     Raises:
-        TypeError: message_handler is no ``WebSocketMessageHandler``, or compression no
-            ``CompressionConfig``.
+        TypeError: message_handler is no ``WebSocketMessageHandler``, compression no
+            ``CompressionConfig``, or executor has no ``submit`` or runs other processes.
         ValueError: a subprotocol is no token, or an allowed origin is no origin.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they have names
         self,
         message_handler: WebSocketMessageHandler,
         *,
         subprotocols: Iterable[str] = (),
         allowed_origins: str | Iterable[str] = "same-origin",
         compression: CompressionConfig | Literal["server"] | None = "server",
+        executor: _Executor | None = None,
         authorize: Callable[[HttpRequest], HttpResponse | None] | None = None,
     ) -> None:
         if not isinstance(message_handler, WebSocketMessageHandler):
             message = f"message_handler must be a WebSocketMessageHandler, not {message_handler!r}"
             raise TypeError(message)
-        self._callbacks = Callbacks(message_handler)
+        self._callbacks = Callbacks(message_handler, _checked_submit(executor))
         self._subprotocols = _checked_subprotocols(subprotocols)
         self._origin_policy = OriginPolicy(allowed_origins)
         self._negotiator = _checked_negotiator(compression)
@@ -276,6 +289,22 @@ def _checked_negotiator(
         message = f"compression must be a CompressionConfig, 'server' or None, not {compression!r}"
         raise TypeError(message)
     return Negotiator(compression)
+
+
+def _checked_submit(
+    executor: _Executor | None,
+) -> Callable[[Callable[[], None]], object] | None:
+    if executor is None:
+        return None
+    if not callable(getattr(executor, "submit", None)):
+        message = f"executor must have a submit method, and {executor!r} has none"
+        raise TypeError(message)
+    # Not imported for this: whoever has one has imported it.
+    processes = sys.modules.get("concurrent.futures.process")
+    if processes is not None and isinstance(executor, processes.ProcessPoolExecutor):
+        message = "executor must run callbacks in this process: a ThreadPoolExecutor does"
+        raise TypeError(message)
+    return executor.submit
 
 
 def _checked_subprotocols(subprotocols: Iterable[str]) -> frozenset[str]:

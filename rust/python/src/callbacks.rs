@@ -9,7 +9,6 @@ use crate::names;
 /// The bound methods of a `WebSocketMessageHandler`, `None` where a subclass overrides nothing: a
 /// callback that nobody wrote costs nothing, not even the message object.
 #[pyclass(frozen, module = "handy_ws._core")]
-#[expect(clippy::struct_field_names, reason = "the callbacks' own names")]
 pub(crate) struct Callbacks {
     pub(crate) on_connection_established: Option<Py<PyAny>>,
     pub(crate) on_text_message: Option<Py<PyAny>>,
@@ -17,13 +16,21 @@ pub(crate) struct Callbacks {
     pub(crate) on_close_message: Option<Py<PyAny>>,
     pub(crate) on_connection_closed: Option<Py<PyAny>>,
     pub(crate) on_error: Option<Py<PyAny>>,
+    /// An executor's `submit`, if the callbacks are not for the manager's thread.
+    pub(crate) submit: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl Callbacks {
-    /// Looks the callbacks of `handler` up. They are not looked up again.
+    /// Looks the callbacks of `handler` up. They are not looked up again. With `submit`, they are
+    /// called by what that is given.
     #[new]
-    fn new(py: Python<'_>, handler: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[pyo3(signature = (handler, submit = None))]
+    fn new(
+        py: Python<'_>,
+        handler: &Bound<'_, PyAny>,
+        submit: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let base = names::message_handler_class(py)?;
         let overridden = |name: &Bound<'_, PyString>| -> PyResult<Option<Py<PyAny>>> {
             let method = handler.getattr(name)?;
@@ -40,6 +47,7 @@ impl Callbacks {
             on_close_message: overridden(intern!(py, "on_close_message"))?,
             on_connection_closed: overridden(intern!(py, "on_connection_closed"))?,
             on_error: overridden(intern!(py, "on_error"))?,
+            submit,
         })
     }
 
@@ -49,6 +57,7 @@ impl Callbacks {
         visit.call(&self.on_binary_message)?;
         visit.call(&self.on_close_message)?;
         visit.call(&self.on_connection_closed)?;
-        visit.call(&self.on_error)
+        visit.call(&self.on_error)?;
+        visit.call(&self.submit)
     }
 }

@@ -15,6 +15,7 @@ use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::names;
 use crate::payload::{compression, to_bytes};
+use crate::strand::Strand;
 
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
@@ -25,6 +26,13 @@ pub(crate) struct Context {
     pub(crate) deflate: Option<Agreement>,
 }
 
+impl Context {
+    /// Whether an executor runs the callbacks.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.callbacks.get().submit.is_some()
+    }
+}
+
 /// One WebSocket connection (handy-httpd's `WebSocketConnection`).
 ///
 /// Usable from any thread, hashable, compared by identity.
@@ -32,6 +40,8 @@ pub(crate) struct Context {
 pub(crate) struct WebSocketConnection {
     core: Connection<Context>,
     context: Context,
+    /// There if an executor runs the callbacks.
+    strand: Option<Strand>,
     /// Made when it is first asked for.
     request: Cell,
     user_data: Cell,
@@ -73,12 +83,16 @@ impl Cell {
 }
 
 impl WebSocketConnection {
-    pub(crate) fn new(core: Connection<Context>, context: Context) -> Self {
-        Self { core, context, request: Cell::default(), user_data: Cell::default() }
+    pub(crate) fn new(core: Connection<Context>, context: Context, strand: Option<Strand>) -> Self {
+        Self { core, context, strand, request: Cell::default(), user_data: Cell::default() }
     }
 
     pub(crate) fn core(&self) -> &Connection<Context> {
         &self.core
+    }
+
+    pub(crate) fn strand(&self) -> Option<&Strand> {
+        self.strand.as_ref()
     }
 
     pub(crate) fn callbacks(&self) -> &Callbacks {

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use handy_ws_core::manager::{Batch, Event, Handler, bytes};
+use handy_ws_core::manager::{Batch, Connection, Event, Handler, bytes};
+use handy_ws_core::proto::Payload;
 use pyo3::PyClass;
 use pyo3::exceptions::PyBaseException;
 use pyo3::panic::PanicException;
@@ -15,7 +16,9 @@ use pyo3::types::PyDict;
 use crate::callbacks::Callbacks;
 use crate::calls::{self, call_one};
 use crate::connection::{Context, WebSocketConnection};
+use crate::crew::Crew;
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::strand::{self, Job, Strand};
 use crate::timing::Stopwatch;
 use crate::{logging, names};
 
@@ -81,6 +84,8 @@ impl Roster {
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
     roster: Roster,
+    /// Of the connections whose callbacks an executor runs.
+    crew: Arc<Crew>,
     stopwatch: Stopwatch,
 }
 
@@ -89,7 +94,7 @@ impl Handler for Dispatcher {
 
     fn dispatch(&mut self, batch: &mut Batch<Context>) {
         let asked = Instant::now();
-        let Self { roster, stopwatch } = self;
+        let Self { roster, crew, stopwatch } = self;
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
@@ -97,8 +102,12 @@ impl Handler for Dispatcher {
                 if logging::is_pending() {
                     logging::deliver(py);
                 }
+                if crew.has_orphans() {
+                    crew.take_over_orphans(py);
+                    stopwatch.skip();
+                }
                 let (events, arena) = batch.drain();
-                let mut delivery = Delivery { py, roster, stopwatch };
+                let mut delivery = Delivery { py, roster, crew, stopwatch };
                 for event in events {
                     delivery.deliver(event, arena);
                 }
@@ -107,19 +116,34 @@ impl Handler for Dispatcher {
     }
 
     fn is_owed(&self) -> bool {
-        logging::is_pending()
+        logging::is_pending() || self.crew.has_orphans()
     }
 }
 
 /// A callback that is to be called.
-struct Call<'a> {
-    name: &'static str,
-    function: Option<&'a Py<PyAny>>,
+pub(crate) struct Call<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) function: Option<&'a Py<PyAny>>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(roster: Roster, stopwatch: Stopwatch) -> Self {
-        Self { roster, stopwatch }
+    pub(crate) fn new(roster: Roster, stopwatch: Stopwatch, crew: Arc<Crew>) -> Self {
+        Self { roster, crew, stopwatch }
+    }
+}
+
+/// Where a message goes.
+enum Receiver {
+    /// To a callback on this thread.
+    Here(Py<WebSocketConnection>),
+    Strand(Py<WebSocketConnection>),
+}
+
+/// The payload of a message that is kept.
+fn owned(payload: Payload, arena: &[u8]) -> Vec<u8> {
+    match payload {
+        Payload::InPlace(range) => arena[range].to_vec(),
+        Payload::Assembled(bytes) => bytes,
     }
 }
 
@@ -127,6 +151,7 @@ impl Dispatcher {
 struct Delivery<'a, 'py> {
     py: Python<'py>,
     roster: &'a Roster,
+    crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
 }
 
@@ -134,46 +159,87 @@ impl<'py> Delivery<'_, 'py> {
     fn deliver(&mut self, event: Event<Context>, arena: &[u8]) {
         let py = self.py;
         match event {
-            Event::Established { connection, context } => {
-                let slot = connection.slot();
-                match Py::new(py, WebSocketConnection::new(connection, context)) {
-                    Ok(connection) => {
-                        self.roster.insert(slot, connection.clone_ref(py));
-                        self.call(&connection, established, || Ok(connection.bind(py).clone()));
-                    }
-                    // Out of memory: without its object the connection has no callbacks.
-                    Err(error) => error.write_unraisable(py, None),
-                }
-            }
-            Event::Text { slot, payload } => {
-                let Some(connection) = self.hearing(slot) else { return };
-                self.call(&connection, text, || {
+            Event::Established { connection, context } => self.establish(connection, context),
+            Event::Text { slot, payload } => match self.receiver(slot) {
+                Some(Receiver::Here(connection)) => self.call(&connection, text, || {
                     WebSocketTextMessage::new(py, &connection, bytes(&payload, arena))
-                });
-            }
-            Event::Binary { slot, payload } => {
-                let Some(connection) = self.hearing(slot) else { return };
-                self.call(&connection, binary, || {
+                }),
+                Some(Receiver::Strand(connection)) => {
+                    self.defer(&connection, Job::Text(owned(payload, arena)));
+                }
+                None => {}
+            },
+            Event::Binary { slot, payload } => match self.receiver(slot) {
+                Some(Receiver::Here(connection)) => self.call(&connection, binary, || {
                     WebSocketBinaryMessage::new(py, &connection, bytes(&payload, arena))
-                });
-            }
+                }),
+                Some(Receiver::Strand(connection)) => {
+                    self.defer(&connection, Job::Binary(owned(payload, arena)));
+                }
+                None => {}
+            },
             Event::CloseMessage { slot, frame } => {
                 let Some(connection) = self.roster.get(py, slot) else { return };
+                if connection.get().strand().is_some() {
+                    self.defer(&connection, Job::CloseMessage(frame));
+                    return;
+                }
                 self.call(&connection, close_message, || {
                     WebSocketCloseMessage::new(py, &connection, &frame)
                 });
             }
-            Event::Answer { .. } => {} // nothing is deferred
+            Event::Answer { slot } => {
+                let Some(connection) = self.roster.get(py, slot) else { return };
+                self.defer(&connection, Job::Answer);
+            }
             Event::Closed { slot } => {
                 let Some(connection) = self.roster.remove(slot) else { return };
-                self.call(&connection, closed, || Ok(connection.bind(py).clone()));
+                self.call_or_defer(&connection, closed, Job::Closed);
             }
         }
     }
 
-    /// No message is delivered behind a `close()`, not even one that has come before it.
-    fn hearing(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
-        self.roster.get(self.py, slot).filter(|connection| connection.get().core().delivers())
+    fn establish(&mut self, connection: Connection<Context>, context: Context) {
+        let slot = connection.slot();
+        let strand = context.is_deferred().then(|| Strand::new(Arc::clone(self.crew)));
+        match Py::new(self.py, WebSocketConnection::new(connection, context, strand)) {
+            Ok(connection) => {
+                self.roster.insert(slot, connection.clone_ref(self.py));
+                self.call_or_defer(&connection, established, Job::Established);
+            }
+            // Out of memory: without its object the connection has no callbacks.
+            Err(error) => error.write_unraisable(self.py, None),
+        }
+    }
+
+    /// Who gets a message. No message is delivered behind a `close()`, not even one that has come
+    /// before it.
+    fn receiver(&self, slot: usize) -> Option<Receiver> {
+        let connection = self.roster.get(self.py, slot)?;
+        if connection.get().strand().is_some() {
+            Some(Receiver::Strand(connection)) // which looks again when it is its turn
+        } else {
+            connection.get().core().delivers().then_some(Receiver::Here(connection))
+        }
+    }
+
+    fn call_or_defer(
+        &mut self,
+        connection: &Py<WebSocketConnection>,
+        which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
+        job: Job,
+    ) {
+        if connection.get().strand().is_some() {
+            self.defer(connection, job);
+        } else {
+            let py = self.py;
+            self.call(connection, which, || Ok(connection.bind(py).clone()));
+        }
+    }
+
+    fn defer(&mut self, connection: &Py<WebSocketConnection>, job: Job) {
+        strand::push(self.py, connection, job);
+        self.stopwatch.skip();
     }
 
     /// Calls one callback, if it is overridden, with what `argument` makes.
@@ -191,29 +257,29 @@ impl<'py> Delivery<'_, 'py> {
     }
 }
 
-fn established(callbacks: &Callbacks) -> Call<'_> {
+pub(crate) fn established(callbacks: &Callbacks) -> Call<'_> {
     let function = callbacks.on_connection_established.as_ref();
     Call { name: "on_connection_established", function }
 }
 
-fn text(callbacks: &Callbacks) -> Call<'_> {
+pub(crate) fn text(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_text_message", function: callbacks.on_text_message.as_ref() }
 }
 
-fn binary(callbacks: &Callbacks) -> Call<'_> {
+pub(crate) fn binary(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_binary_message", function: callbacks.on_binary_message.as_ref() }
 }
 
-fn close_message(callbacks: &Callbacks) -> Call<'_> {
+pub(crate) fn close_message(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_close_message", function: callbacks.on_close_message.as_ref() }
 }
 
-fn closed(callbacks: &Callbacks) -> Call<'_> {
+pub(crate) fn closed(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
 }
 
 /// Calls a callback. Whatever goes wrong in there ends this connection with 1011 and nothing else.
-fn call<'py, A: PyClass>(
+pub(crate) fn call<'py, A: PyClass>(
     py: Python<'py>,
     connection: &Py<WebSocketConnection>,
     name: &str,

@@ -4,6 +4,7 @@ mod admission;
 mod callbacks;
 mod calls;
 mod connection;
+mod crew;
 mod dispatch;
 mod extensions;
 mod logging;
@@ -11,6 +12,7 @@ mod manager;
 mod messages;
 mod names;
 mod payload;
+mod strand;
 mod timing;
 
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.

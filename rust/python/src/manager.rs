@@ -3,7 +3,7 @@
 use std::os::fd::{FromRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{Adoption, Config, Handle, Manager};
 use handy_ws_core::proto::Limits;
@@ -14,11 +14,15 @@ use pyo3::types::{PyDict, PyString};
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
+use crate::crew::Crew;
 use crate::dispatch::{Dispatcher, Roster};
 use crate::extensions::{Agreement, Negotiator};
 use crate::payload::{Message, compression};
 use crate::timing::{Stopwatch, Timings};
 use crate::{calls, logging, names};
+
+/// How much longer than all else the last callbacks on an executor may take when a server stops.
+const SHARE_OF_LAST_CALLBACKS: f64 = 0.05;
 
 /// All the WebSocket connections of a server (handy-httpd's `WebSocketManager`).
 ///
@@ -33,9 +37,23 @@ pub(crate) struct WebSocketManager {
     slow_callback_warning: Option<Duration>,
     /// The loop, between `open` and `run`.
     opened: Mutex<Option<Manager<Context>>>,
+    run: Mutex<RunState>,
+}
+
+/// What belongs to one run of a manager.
+#[derive(Default)]
+struct RunState {
+    /// The connections whose callbacks an executor runs.
+    crew: Arc<Crew>,
+    /// How long to wait for their last ones; set by a shutdown.
+    until: Option<Instant>,
 }
 
 impl WebSocketManager {
+    fn run_state(&self) -> std::sync::MutexGuard<'_, RunState> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn opened(&self) -> std::sync::MutexGuard<'_, Option<Manager<Context>>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +94,7 @@ impl WebSocketManager {
             timings: Arc::default(),
             slow_callback_warning,
             opened: Mutex::new(None),
+            run: Mutex::default(),
         })
     }
 
@@ -86,6 +105,7 @@ impl WebSocketManager {
         logging::follow_python_level(py)?;
         let manager = Manager::new(&self.handle).map_err(names::loop_error)?;
         *self.opened() = Some(manager);
+        *self.run_state() = RunState::default();
         Ok(())
     }
 
@@ -97,12 +117,15 @@ impl WebSocketManager {
             return Err(PyRuntimeError::new_err("this WebSocketManager is not open"));
         };
         let stopwatch = Stopwatch::new(Arc::clone(&self.timings), self.slow_callback_warning);
-        let mut dispatcher = Dispatcher::new(self.roster.clone(), stopwatch);
+        let crew = Arc::clone(&self.run_state().crew);
+        let mut dispatcher = Dispatcher::new(self.roster.clone(), stopwatch, Arc::clone(&crew));
         let result = py.detach(|| {
             let result = manager.run(&mut dispatcher);
             drop(manager); // its other thread ends with it
             result
         });
+        let until = self.run_state().until.filter(|_| result.is_ok());
+        crew.finish(py, until);
         logging::deliver(py);
         self.roster.clear(); // of those that an error has left
         result.map_err(names::loop_error)
@@ -110,10 +133,23 @@ impl WebSocketManager {
 
     /// Close all connections with 1001, also those that are adopted from now on; what is not
     /// closed after `timeout` seconds is cut off. Returns at once; any thread may call it. `run`
-    /// returns when all are closed and `finish` was called, or when the time is over.
+    /// returns when all are closed and `finish` was called, or when the time is over. It waits a
+    /// little longer for callbacks that an executor runs.
     fn shut_down(&self, timeout: f64) -> PyResult<()> {
-        self.handle.shut_down(seconds(timeout)?);
+        let timeout = seconds(timeout)?;
+        // What is cut off at the end of that time still has its callbacks.
+        let until = Instant::now().checked_add(timeout.mul_f64(1.0 + SHARE_OF_LAST_CALLBACKS));
+        let mut run = self.run_state();
+        run.until = [run.until, until].into_iter().flatten().min();
+        drop(run);
+        self.handle.shut_down(timeout);
         Ok(())
+    }
+
+    /// Whether this thread is in a callback that an executor runs for this manager: then it cannot
+    /// wait for `run` to return.
+    fn calls_back_here(&self) -> bool {
+        self.run_state().crew.is_here()
     }
 
     /// Say that no socket will be adopted any more, so that `run` may return.
@@ -164,16 +200,9 @@ impl WebSocketManager {
         let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
+        let deferred = context.is_deferred();
         self.handle
-            .adopt(Adoption {
-                stream,
-                response,
-                received,
-                deflate,
-                deferred: false,
-                permit,
-                context,
-            })
+            .adopt(Adoption { stream, response, received, deflate, deferred, permit, context })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 

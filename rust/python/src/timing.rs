@@ -69,6 +69,11 @@ impl Stopwatch {
         self.timings.callbacks.add(begun.elapsed());
     }
 
+    /// Notes that something else than a callback was done.
+    pub(crate) fn skip(&mut self) {
+        self.lap = coarse_now();
+    }
+
     /// Notes that a callback has returned. If it was slow, that is counted and logged.
     pub(crate) fn lap(&mut self, py: Python<'_>, name: &str, connection: u64) {
         let before = std::mem::replace(&mut self.lap, coarse_now());
