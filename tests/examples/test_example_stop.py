@@ -21,6 +21,7 @@ PATHS = {
     "broadcast_from_http.py": "/ws",
     "saved_connections.py": "/",
     "thread_pool.py": "/",
+    "executor.py": "/",
     "chat/server.py": "/chat",
 }
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

@@ -3,7 +3,9 @@
 Every callback does nothing until a subclass overrides it, and one that is not overridden costs
 nothing: the core does not even make its message object. All callbacks of all connections run on
 the one manager thread, one after the other, so they need no locks among themselves; work that
-takes long belongs on another thread, which may send by the connection when it is done.
+takes long belongs on another thread, which may send by the connection when it is done. Or a
+``WebSocketHandler`` has them run on an executor; then those of one connection are one after the
+other, and those of different connections run at the same time.
 
 For each connection ``on_connection_established`` comes first and ``on_connection_closed`` last,
 each exactly once. An exception in a callback ends that connection with 1011, is logged with its
