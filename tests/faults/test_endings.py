@@ -25,7 +25,8 @@ from handy_ws import (
     WebSocketHandler,
 )
 
-from tests.faults.endings.by_fault import MAX_FRAGMENTS, MAX_MESSAGE_SIZE
+from tests.faults.endings.by_client import PING_INTERVAL, PING_TIMEOUT
+from tests.faults.endings.by_fault import MAX_FRAGMENTS, MAX_MESSAGE_RATE, MAX_MESSAGE_SIZE
 from tests.faults.endings.catalogue import ENDINGS
 from tests.faults.endings.ending import Desk
 from tests.faults.endings.witness import Record, Witness, judge
@@ -41,7 +42,10 @@ STAYING = 200
 CONFIG = WebSocketConfig(
     max_message_size=MAX_MESSAGE_SIZE,
     max_fragments=MAX_FRAGMENTS,
+    max_message_rate=MAX_MESSAGE_RATE,
     send_queue_limit=128 * 1024,
+    ping_interval=PING_INTERVAL,
+    ping_timeout=PING_TIMEOUT,
     close_timeout=4.0,  # for those that never answer; the machine may stand still for a second
     slow_callback_warning=None,
 )
@@ -114,12 +118,15 @@ class Counting(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.counts: collections.Counter[str] = collections.Counter()
+        self._seen: list[str] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[0] if record.exc_info else None
-        self.counts[error.__name__ if error else record.getMessage()] += 1
+        self._seen.append(error.__name__ if error else record.getMessage())
         return False
+
+    def counts(self) -> collections.Counter[str]:
+        return collections.Counter(self._seen)
 
 
 @pytest.fixture
@@ -131,18 +138,23 @@ def log() -> Iterator[Counting]:
 
 
 @pytest.mark.timeout(300)
-def test_every_connection_is_established_first_and_closed_last_and_once(log: Counting) -> None:
-    witness = Witness(SEED)
+@pytest.mark.parametrize("where", ["on the manager's thread", "on an executor"])
+def test_every_connection_is_established_first_and_closed_last_and_once(
+    where: str, log: Counting
+) -> None:
     config = ServerConfig(port=0, backlog=4096, websocket=CONFIG)
+    alone = where == "on the manager's thread"
+    witness = Witness(SEED, alone=alone)
     start = time.monotonic()
-    with HttpServer(WebSocketHandler(witness), config) as server, ThreadPoolExecutor(8) as pool:
-        manager = server.websocket_manager
+    with ThreadPoolExecutor(8) as pool, ThreadPoolExecutor(8) as executor:
         witness.desk = Desk(pool, CONFIG.send_queue_limit)
-        with clients_of(server.address) as clients, talking(manager):
-            assert clients.read() == "ready"
-            assert clients.read() == "done"
-            server.stop()
-            result = clients.read_result()
+        handler = WebSocketHandler(witness, executor=None if alone else executor)
+        with HttpServer(handler, config) as server:
+            manager = server.websocket_manager
+            with clients_of(server.address) as clients, talking(manager):
+                assert clients.read() == "done"
+                server.stop()
+                result = clients.read_result()
     print(f"{COUNT} connections ended in {time.monotonic() - start:.1f} s")
     for line in sorted(report(witness)):
         print(line)
@@ -152,7 +164,7 @@ def test_every_connection_is_established_first_and_closed_last_and_once(log: Cou
     assert [(record, list(judge(record))) for record in witness.records if any(judge(record))] == []
     check_numbers(witness, result["accepted"])
     raised = sum(record.ending.raises for record in witness.records)
-    assert log.counts == {"Deliberate": raised}
+    assert log.counts() == {"Deliberate": raised}
     stats = manager.stats()
     assert stats.connections == 0
     assert stats.connections_total == len(witness.records)

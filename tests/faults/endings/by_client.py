@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from handy_ws import CloseCause
@@ -12,6 +13,9 @@ from tests.websocket.raw_websocket import BINARY, CLOSE, PING, TEXT, close_paylo
 if TYPE_CHECKING:
     from tests.faults.loop import Task
     from tests.faults.stream import Stream
+
+PING_INTERVAL, PING_TIMEOUT = 1.0, 8.0
+LONG_PAUSE = 18.0
 
 PEER = frozenset({CloseCause.PEER})
 NETWORK_ERROR = frozenset({CloseCause.NETWORK_ERROR})
@@ -201,6 +205,30 @@ class ClosesInHandshake(Ending):
         yield from visitor.read_end()
 
 
+class _FallsSilent(Ending):
+    causes = frozenset({CloseCause.PING_TIMEOUT})
+
+    def codes(self, plan: Plan) -> set[int]:
+        return {ABNORMAL}
+
+
+class FallsSilent(_FallsSilent):
+    """The client reads and never answers: it has no chance to say anything behind the reset."""
+
+    def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
+        yield from visitor.send_texts()
+        with contextlib.suppress(ConnectionResetError):
+            yield from visitor.stream.read_end()
+
+
+class FallsAsleep(_FallsSilent):
+    """The client does not even read, until long after it was given up."""
+
+    def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
+        yield from visitor.send_texts()
+        yield from visitor.stream.pause(LONG_PAUSE)
+
+
 def _messages() -> bytes:
     """Return frames of many kinds; no text among them is counted."""
     return (
@@ -211,6 +239,9 @@ def _messages() -> bytes:
         + frame(BINARY, b"y" * 5000)
     )
 
+
+#: Those that last long.
+LONG_ENDINGS: list[Ending] = [FallsSilent(), FallsAsleep()]
 
 ENDINGS: list[Ending] = [
     Closes(),

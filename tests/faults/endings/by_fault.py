@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_SIZE = 64 * 1024
 MAX_FRAGMENTS = 64
+MAX_MESSAGE_RATE = 200
 
 
 class _Fault(Ending):
@@ -118,9 +119,20 @@ class SendsTooManyFragments(_Fault):
     )
 
 
+class SendsTooFast(_Fault):
+    """More messages come at once than may come in a second."""
+
+    code = CloseCode.POLICY_VIOLATION
+    variants = (
+        frame(BINARY, b"x") * (2 * MAX_MESSAGE_RATE),
+        frame(BINARY, b"x" * 1000) * (2 * MAX_MESSAGE_RATE),
+    )
+
+
 ENDINGS: list[Ending] = [
     BreaksProtocol(),
     SendsBadText(),
     SendsTooMuch(),
     SendsTooManyFragments(),
+    SendsTooFast(),
 ]

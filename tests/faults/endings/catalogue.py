@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from tests.faults.endings.ending import Ending
 
 WHENEVER: list[Ending] = by_client.ENDINGS + by_fault.ENDINGS + by_server.ENDINGS
+#: Those that begin first, since they last long.
+LONG: list[Ending] = by_client.LONG_ENDINGS
 AT_STOP: list[Ending] = at_stop.ENDINGS
-ENDINGS = {ending.name: ending for ending in WHENEVER + AT_STOP}
+ENDINGS = {ending.name: ending for ending in WHENEVER + LONG + AT_STOP}
 
 
 def draw(seed: int, count: int, endings: list[Ending]) -> list[Ending]:

@@ -1,8 +1,8 @@
 """The clients' process: ``python -m tests.faults.endings.client HOST PORT SEED COUNT STAYING``.
 
-Opens STAYING connections that stay until the server stops and print ``ready`` when they are there.
-Then makes COUNT connections, `AT_ONCE` at a time, each of which ends in its own way; prints
-``done``, and when the server has stopped and all is over, what the clients have seen, as JSON.
+Opens STAYING connections that stay until the server stops, and half as many that last long. Then
+makes COUNT connections, `AT_ONCE` at a time, each of which ends in its own way; prints ``done``,
+and when the server has stopped and all is over, what the clients have seen, as JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import dataclass, field
 
-from tests.faults.endings.catalogue import AT_STOP, WHENEVER, draw
+from tests.faults.endings.catalogue import AT_STOP, LONG, WHENEVER, draw
 from tests.faults.endings.ending import Ending, Plan, Surprise, Visitor
 from tests.faults.loop import Loop, Task
 from tests.faults.stream import Refused, Stream
@@ -55,10 +55,10 @@ def main(arguments: list[str]) -> None:
     host, *numbers = arguments
     port, seed, count, staying = map(int, numbers)
     clients = Clients((host, port), seed)
-    for number, ending in enumerate(draw(seed, staying, AT_STOP), count):
+    first = draw(seed, staying, AT_STOP) + draw(seed, staying // 2, LONG)
+    for number, ending in enumerate(first, count):
         clients.loop.spawn(clients.visit(number, ending))
-    clients.loop.run(until=lambda: len(clients.accepted) == staying or bool(clients.surprises))
-    print("ready", flush=True)
+    clients.loop.run(until=lambda: len(clients.accepted) == len(first) or bool(clients.surprises))
     visits = list(enumerate(draw(seed, count, WHENEVER)))
     for _ in range(AT_ONCE):
         clients.loop.spawn(clients.visit_all(visits))

@@ -6,6 +6,7 @@ of the ending, and the number from which its `Plan` follows, the same on both si
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -159,6 +160,12 @@ class Visitor:
         kind, _, number = received.payload.partition(b" ")
         if received.first == 0x80 | CLOSE:
             return int.from_bytes(kind[:2], "big") if received.payload else NO_STATUS
+        if received.opcode == PING:
+            # Small, and behind little: a socket that does not take it whole takes nothing. One
+            # that has sent its FIN cannot answer any more.
+            with contextlib.suppress(OSError):
+                self.stream.send_some(frame(PONG, received.payload))
+            return None
         if received.opcode == PONG:
             return None
         check(received.first in {0x80 | TEXT, 0x80 | BINARY}, received)

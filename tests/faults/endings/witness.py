@@ -39,6 +39,7 @@ class Record:
     """What another thread has sent to it."""
     cause: CloseCause | None = None
     code: int | None = None
+    running: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Witness(WebSocketMessageHandler):
@@ -46,11 +47,12 @@ class Witness(WebSocketMessageHandler):
 
     desk: Desk
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, alone: bool) -> None:
         self._seed = seed
         self.records: list[Record] = []
         self.complaints: list[object] = []
-        self._running = threading.Lock()
+        #: Held by the callback that runs, if there is to be one at a time for all connections.
+        self._running = threading.Lock() if alone else None
 
     def on_connection_established(self, connection: WebSocketConnection) -> None:
         _, number, name = connection.request.path.split("/")
@@ -99,13 +101,17 @@ class Witness(WebSocketMessageHandler):
     @contextlib.contextmanager
     def _callback(self, connection: WebSocketConnection, event: str) -> Iterator[None]:
         """Note that it runs, and that no other does."""
-        if not self._running.acquire(blocking=False):
-            self.complaints.append((connection.user_data, event, "runs beside another callback"))
+        record: Record = connection.user_data
+        running = self._running or record.running
+        is_alone = running.acquire(blocking=False)
+        if not is_alone:
+            self.complaints.append((record, event, "runs beside another callback"))
         try:
-            connection.user_data.events.append(event)
+            record.events.append(event)
             yield
         finally:
-            self._running.release()
+            if is_alone:
+                running.release()
 
     def _check_that_it_is_over(self, connection: WebSocketConnection, record: Record) -> None:
         if connection.is_open or connection.buffered_bytes:
