@@ -76,6 +76,16 @@ class Server:
             os.sched_yield()  # in case that there is one core for both
         return time.clock_gettime(self._clock)
 
+    def context_switches(self) -> int:
+        """Return how often its threads have begun to wait, or were made to, until now."""
+        total = 0
+        for path in self._proc.glob("task/*/status"):
+            for line in path.read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name.endswith("_ctxt_switches"):
+                    total += int(value)
+        return total
+
     def _is_asleep(self) -> bool:
         # The state follows the name, which is in parentheses and may contain anything.
         stats = [path.read_text() for path in self._proc.glob("task/*/stat")]

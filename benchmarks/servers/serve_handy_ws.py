@@ -56,11 +56,14 @@ def main() -> None:
     parser.add_argument("--level", type=int)
     parser.add_argument("--context-takeover", action="store_true", default=None)
     parser.add_argument("--window-bits", type=int)
+    parser.add_argument("--ping-interval", type=float, default=20.0, help="in seconds")
     arguments = vars(parser.parse_args())
     does, compress = arguments.pop("does"), arguments.pop("compress")
+    ping_interval = arguments.pop("ping_interval")
     given = {name: value for name, value in arguments.items() if value is not None}
     compression = CompressionConfig(**given) if compress else None
-    config = ServerConfig(port=0, websocket=WebSocketConfig(compression=compression))
+    websocket = WebSocketConfig(compression=compression, ping_interval=ping_interval)
+    config = ServerConfig(port=0, websocket=websocket)
     everybody = Everybody()
     handlers = {"echo": Echo(), "sink": Sink(), "broadcast": everybody}
     with HttpServer(WebSocketHandler(handlers[does]), config) as server:

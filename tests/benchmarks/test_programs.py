@@ -92,3 +92,11 @@ def test_blocked() -> None:
         assert one["unanswered"] == 0
         assert one["broadcasts"]
     assert "| hold |" in tables
+
+
+def test_idle() -> None:
+    tables, data = run("idle", "--connections", "10", "--seconds", "1")
+    quiet, default = data["measurements"]
+    assert (quiet["ping_interval"], quiet["pings"]) == (1e6, 0)
+    assert default["ping_interval"] == 20.0
+    assert "| no PINGs |" in tables
