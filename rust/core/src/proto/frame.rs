@@ -12,6 +12,7 @@
 //! parts of a header are read one by one, so each is judged as soon as its bytes are there.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::ProtocolError;
 
@@ -137,24 +138,25 @@ pub const fn encoded_size(payload_length: usize) -> usize {
     header + payload_length
 }
 
-/// Where the frame that contains the byte at `offset` ends, in a buffer of our own whole frames.
+/// The frame whose bytes stand on both sides of `offset`, in a buffer of our own whole frames.
 ///
-/// At a boundary between frames that is `offset` itself, so `frame_end(frames, 0)` is 0. It lets
-/// a queue drop frames without ever sending half of one. The frames before `offset` are walked,
-/// so it takes time in proportion to their number. A buffer that does not consist of whole server
-/// frames gives its length.
+/// At a boundary between frames that is an empty range, so `frame_around(frames, 0)` is `0..0`. It
+/// lets a queue drop frames without ever sending half of one. The frames before `offset` are
+/// walked, so it takes time in proportion to their number. A buffer that does not consist of whole
+/// server frames gives what follows the last whole one.
 #[must_use]
-pub fn frame_end(frames: &[u8], offset: usize) -> usize {
-    let mut end = 0;
+pub fn frame_around(frames: &[u8], offset: usize) -> Range<usize> {
+    let (mut start, mut end) = (0, 0);
     while end < offset {
+        start = end;
         let layout = frames.get(end..).and_then(server_frame_layout);
         let size = layout.and_then(|(header, length)| header.checked_add(length));
         match size.and_then(|size| end.checked_add(size)) {
             Some(next) if next <= frames.len() => end = next,
-            Some(_) | None => return frames.len(),
+            Some(_) | None => return start..frames.len(),
         }
     }
-    end
+    if end == offset { end..end } else { start..end }
 }
 
 /// One of our own frames, as it stands in a buffer.
@@ -328,30 +330,28 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_frame_at_any_offset() {
+    fn the_frame_around_any_offset() {
         let mut frames = Vec::new();
         let mut ends = vec![0];
         for length in [0, 5, 125, 126, 0, 300, 1, 70_000, 2] {
             encode_frame(&mut frames, Opcode::Text, &vec![0xFF; length]);
             ends.push(frames.len());
         }
-        let mut expected = ends.iter().copied().peekable();
         for offset in 0..=frames.len() {
-            while expected.peek().is_some_and(|end| *end < offset) {
-                expected.next();
-            }
             // Every 97th is enough in the middle of the long frame.
             if offset < 1000 || offset % 97 == 0 || frames.len() - offset < 100 {
-                assert_eq!(Some(&frame_end(&frames, offset)), expected.peek(), "{offset}");
+                let start = *ends.iter().rfind(|end| **end <= offset).unwrap();
+                let end = *ends.iter().find(|end| **end >= offset).unwrap();
+                assert_eq!(frame_around(&frames, offset), start..end, "{offset}");
             }
         }
-        assert_eq!(frame_end(&frames, frames.len() + 1), frames.len());
-        assert_eq!(frame_end(&[], 0), 0);
-        assert_eq!(frame_end(&[], 1), 0);
+        assert_eq!(frame_around(&frames, frames.len() + 1), frames.len()..frames.len());
+        assert_eq!(frame_around(&[], 0), 0..0);
+        assert_eq!(frame_around(&[], 1), 0..0);
     }
 
     #[test]
-    fn the_end_of_a_frame_in_a_malformed_buffer_is_the_end_of_the_buffer() {
+    fn the_frame_in_a_malformed_buffer_ends_with_the_buffer() {
         for frames in [
             &[0x81][..],
             &[0x81, 5, 1, 2],
@@ -360,12 +360,13 @@ mod tests {
             &[0x81, 127, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
             &[0x81, 0x80, 1, 2, 3, 4],
         ] {
-            assert_eq!(frame_end(frames, 1), frames.len(), "{frames:02X?}");
+            assert_eq!(frame_around(frames, 1), 0..frames.len(), "{frames:02X?}");
         }
         // What is well formed before it still counts.
         let frames = [0x81, 1, b'a', 0x81, 0xFF];
-        assert_eq!(frame_end(&frames, 2), 3);
-        assert_eq!(frame_end(&frames, 4), 5);
+        assert_eq!(frame_around(&frames, 2), 0..3);
+        assert_eq!(frame_around(&frames, 3), 3..3);
+        assert_eq!(frame_around(&frames, 4), 3..5);
     }
 
     #[test]

@@ -39,9 +39,10 @@ pub use decoder::{Decoder, Input, Limits};
 pub use deflate::{Inflation, SharedInflater};
 pub use error::ProtocolError;
 pub use extension::{Extension, MalformedExtensions, Parameter, parse_extensions};
+pub(crate) use frame::server_frames;
 pub use frame::{
     MAX_CONTROL_PAYLOAD, MAX_HEADER_SIZE, Opcode, encode_frame, encode_header, encoded_size,
-    frame_end,
+    frame_around,
 };
 pub use mask::{apply_mask, apply_mask_from};
 pub use message::{Event, Payload};

@@ -13,7 +13,7 @@ use super::testing::{FIN, Outcome, RSV1, Seen, decode, decode_compressed, deflat
 use super::utf8::Utf8Validator;
 use super::{
     CloseCode, CloseFrame, Connection, Decoder, Inflation, Input, Limits, Opcode, SharedInflater,
-    apply_mask_from, encode_frame, encoded_size, frame_end,
+    apply_mask_from, encode_frame, encoded_size, frame_around,
 };
 
 const LIMITS: Limits = Limits { max_message_size: 5000, max_fragments: 20 };
@@ -182,7 +182,7 @@ fn check_connection(inflation: Inflation, stream: &[u8], lengths: &[usize], clos
     assert_eq!(connection.answer(&mut out), due);
     assert!(!connection.needs_answer());
     // At most one CLOSE frame went out.
-    assert_eq!(frame_end(&out, 1.min(out.len())), out.len());
+    assert_eq!(frame_around(&out, 1.min(out.len())), 0..out.len());
 }
 
 /// The validator says what the standard library says, and as early as possible.
@@ -281,7 +281,7 @@ proptest! {
     }
 
     #[test]
-    fn our_own_frames_come_out_at_their_ends(
+    fn our_own_frames_are_found_at_any_offset(
         lengths in vec(prop_oneof![0..10_usize, 120..130_usize, 0..1000_usize], 0..8),
         offset in any::<prop::sample::Index>(),
     ) {
@@ -292,16 +292,18 @@ proptest! {
             assert_eq!(ends.last(), Some(&frames.len()));
         }
         let offset = offset.index(frames.len() + 1);
-        let end = ends.iter().find(|end| **end >= offset);
-        assert_eq!(Some(&frame_end(&frames, offset)), end);
+        let start = *ends.iter().rfind(|end| **end <= offset).unwrap();
+        let end = *ends.iter().find(|end| **end >= offset).unwrap();
+        assert_eq!(frame_around(&frames, offset), start..end);
     }
 
     #[test]
-    fn the_end_of_a_frame_in_noise_lies_in_the_noise(
+    fn a_frame_in_noise_lies_in_the_noise(
         noise in vec(any::<u8>(), 0..300),
         offset in 0..400_usize,
     ) {
-        assert!(frame_end(&noise, offset) <= noise.len());
+        let frame = frame_around(&noise, offset);
+        assert!(frame.start <= frame.end && frame.end <= noise.len());
     }
 
     #[test]

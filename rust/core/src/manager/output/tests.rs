@@ -1,0 +1,369 @@
+//! What an output promises, tried with sockets of every width.
+
+use std::collections::VecDeque;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::proto::{self, Opcode};
+
+/// Takes at most `room` bytes in all, as a socket buffer does.
+struct Narrow {
+    taken: Vec<u8>,
+    room: usize,
+}
+
+impl Write for Narrow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.len().min(self.room);
+        self.room -= count;
+        self.taken.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut all: Vec<u8> = Vec::new();
+        for slice in slices {
+            all.extend_from_slice(slice);
+        }
+        self.write(&all)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    proto::encode_frame(&mut out, Opcode::Binary, payload);
+    out
+}
+
+/// Three frames in three kinds of chunk, and all their bytes.
+fn mixed(pool: &mut BufferPool) -> (Output, Vec<u8>) {
+    let (small, large, shared) = (frame(b"small"), frame(&[7; 5000]), frame(b"shared"));
+    let mut output = Output::default();
+    output.append(&small, pool);
+    output.push(large.clone());
+    output.push_shared(&Arc::from(shared.clone()));
+    (output, [small, large, shared].concat())
+}
+
+#[test]
+fn small_frames_share_a_chunk_and_leave_in_one_write() {
+    let mut pool = BufferPool::default();
+    let mut output = Output::default();
+    for payload in [b"one", b"two"] {
+        output.append(&frame(payload), &mut pool);
+    }
+    assert_eq!(output.chunks.len(), 1);
+    let mut socket = Narrow { taken: Vec::new(), room: 100 };
+    assert_eq!(output.write_to(&mut socket, &mut pool).unwrap(), Written::All);
+    assert_eq!(socket.taken, [frame(b"one"), frame(b"two")].concat());
+    assert_eq!(pool.buffers.len(), 1, "the buffer went back to the pool");
+    assert!(output.chunks.is_empty());
+}
+
+#[test]
+fn bytes_come_out_in_order_whatever_a_write_takes() {
+    for room in [1, 2, 6, 7, 8, 4000, 5010, 5011, 5012, 5018] {
+        let mut pool = BufferPool::default();
+        let (mut output, expected) = mixed(&mut pool);
+        let mut socket = Narrow { taken: Vec::new(), room };
+        while output.write_to(&mut socket, &mut pool).unwrap() == Written::Blocked {
+            assert_eq!(output.len(), expected.len() - socket.taken.len());
+            socket.room = room;
+        }
+        assert_eq!(socket.taken, expected, "room for {room} bytes a write");
+        assert!(output.is_empty());
+    }
+}
+
+#[test]
+fn more_chunks_than_one_write_takes_go_out_in_several() {
+    let mut pool = BufferPool::default();
+    let shared: Arc<[u8]> = Arc::from(frame(b"x"));
+    let mut output = Output::default();
+    for _ in 0..=3 * MAX_SLICES {
+        output.push_shared(&shared);
+    }
+    let mut socket = Narrow { taken: Vec::new(), room: 10_000 };
+    assert_eq!(output.write_to(&mut socket, &mut pool).unwrap(), Written::All);
+    assert_eq!(socket.taken, shared.repeat(3 * MAX_SLICES + 1));
+}
+
+#[test]
+fn only_a_frame_that_has_begun_survives_the_dropping_of_unsent_frames() {
+    for sent in 0..=5018 {
+        let mut pool = BufferPool::default();
+        let (mut output, all) = mixed(&mut pool);
+        let mut socket = Narrow { taken: Vec::new(), room: sent };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        let dropped = output.drop_unsent_frames();
+        socket.room = 100_000;
+        output.write_to(&mut socket, &mut pool).unwrap();
+        let ends = [0, 7, 5011, all.len()];
+        let boundary = ends.into_iter().find(|&end| end >= sent).unwrap();
+        let messages = ends.into_iter().filter(|&end| end > boundary).count() as u64;
+        assert_eq!(socket.taken, all[..boundary], "{sent} bytes were sent");
+        assert_eq!(dropped, Dropped { messages, bytes: all.len() - boundary });
+    }
+}
+
+#[test]
+fn the_response_to_the_handshake_survives_whole() {
+    for sent in 0..3 {
+        let mut pool = BufferPool::default();
+        let mut output = Output::new(b"101".to_vec());
+        output.append(&frame(b"small"), &mut pool);
+        let mut socket = Narrow { taken: Vec::new(), room: sent };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        assert_eq!(output.drop_unsent_frames(), Dropped { messages: 1, bytes: 7 });
+        output.append(&frame(b"more"), &mut pool);
+        socket.room = 100;
+        output.write_to(&mut socket, &mut pool).unwrap();
+        assert_eq!(socket.taken, [b"101", &frame(b"more")[..]].concat());
+    }
+}
+
+#[test]
+fn a_closed_socket_is_an_error() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut pool = BufferPool::default();
+    let mut output = Output::default();
+    output.append(&frame(b"lost"), &mut pool);
+    assert!(output.write_to(&mut Closed, &mut pool).is_err());
+}
+
+#[test]
+fn what_is_dropped_is_the_oldest_and_no_more_than_is_needed() {
+    let mut pool = BufferPool::default();
+    let (mut output, all) = mixed(&mut pool);
+    assert_eq!(output.drop_oldest(0, &mut pool), Dropped::default());
+    assert_eq!(output.drop_oldest(7, &mut pool), Dropped { messages: 1, bytes: 7 });
+    assert_eq!(output.drop_oldest(1, &mut pool), Dropped { messages: 1, bytes: 5004 });
+    assert_eq!(output.len(), 8);
+    let mut socket = Narrow { taken: Vec::new(), room: 1 };
+    output.write_to(&mut socket, &mut pool).unwrap();
+    assert_eq!(output.drop_oldest(1, &mut pool), Dropped::default(), "it has begun");
+    socket.room = 100;
+    output.write_to(&mut socket, &mut pool).unwrap();
+    assert_eq!(socket.taken, all[5011..]);
+}
+
+#[test]
+fn a_share_is_cut_for_one_and_whole_for_the_others() {
+    let mut pool = BufferPool::default();
+    let shared: Arc<[u8]> = Arc::from([frame(b"one"), frame(b"two"), frame(b"three")].concat());
+    let mut outputs = [Output::default(), Output::default()];
+    for output in &mut outputs {
+        output.push_shared(&shared);
+    }
+    let [slow, other] = &mut outputs;
+    assert_eq!(slow.drop_oldest(6, &mut pool), Dropped { messages: 2, bytes: 10 });
+    assert_eq!(Arc::strong_count(&shared), 3, "nothing was copied");
+    for (output, expected) in [(slow, &shared[10..]), (other, &shared[..])] {
+        let mut socket = Narrow { taken: Vec::new(), room: 100 };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        assert_eq!(socket.taken, expected);
+    }
+}
+
+#[test]
+fn dropping_one_of_very_many_again_and_again_is_cheap() {
+    // If each time had to walk over what was dropped before, this would take hours.
+    const COUNT: u64 = 1_000_000;
+    let mut pool = BufferPool::default();
+    let tiny = frame(b"");
+    for chunks_are_small in [true, false] {
+        let mut output = Output::default();
+        if chunks_are_small {
+            for _ in 0..COUNT {
+                output.append(&tiny, &mut pool);
+            }
+        } else {
+            output.push(tiny.repeat(1_000_000));
+        }
+        let mut socket = Narrow { taken: Vec::new(), room: 1 };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        let mut dropped = Dropped::default();
+        for _ in 1..COUNT {
+            output.append(&tiny, &mut pool);
+            dropped += output.drop_oldest(1, &mut pool);
+        }
+        assert_eq!(dropped.messages, COUNT - 1);
+        assert_eq!(output.len(), tiny.len() * 1_000_000 - 1);
+    }
+}
+
+/// A frame of the model.
+#[derive(Debug, Clone)]
+struct Frame {
+    bytes: Vec<u8>,
+    is_message: bool,
+    is_kept: bool,
+}
+
+/// What an output does, without any of its cleverness.
+#[derive(Debug, Default)]
+struct Model {
+    frames: VecDeque<Frame>,
+    /// Bytes of the first frame that are sent.
+    sent: usize,
+}
+
+impl Model {
+    fn take(&mut self, mut count: usize) {
+        while count > 0 {
+            let left = self.frames[0].bytes.len() - self.sent;
+            if count < left {
+                self.sent += count;
+                return;
+            }
+            count -= left;
+            self.sent = 0;
+            self.frames.pop_front();
+        }
+    }
+
+    fn drop_oldest(&mut self, needed: usize) -> Dropped {
+        let mut dropped = Dropped::default();
+        let mut index = usize::from(self.sent > 0);
+        while dropped.bytes < needed && index < self.frames.len() {
+            if self.frames[index].is_message {
+                dropped.messages += 1;
+                dropped.bytes += self.frames.remove(index).unwrap().bytes.len();
+            } else {
+                index += 1;
+            }
+        }
+        dropped
+    }
+
+    fn drop_unsent(&mut self) -> Dropped {
+        let is_kept = self.frames.front().is_some_and(|frame| self.sent > 0 || frame.is_kept);
+        messages_of(&self.frames.split_off(usize::from(is_kept)))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let all: Vec<u8> = self.frames.iter().flat_map(|frame| frame.bytes.clone()).collect();
+        all[self.sent..].to_vec()
+    }
+}
+
+fn messages_of(frames: &VecDeque<Frame>) -> Dropped {
+    let mut messages = Dropped::default();
+    for frame in frames.iter().filter(|frame| frame.is_message) {
+        messages += Dropped { messages: 1, bytes: frame.bytes.len() };
+    }
+    messages
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Frames end to end, in one of three ways.
+    Add(Vec<(Opcode, usize)>, How),
+    Write(usize),
+    DropOldest(usize),
+    DropUnsent,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Append,
+    Push,
+    Share,
+}
+
+fn a_frame() -> impl Strategy<Value = (Opcode, usize)> {
+    let message = prop_oneof![
+        10 => 0..20_usize,
+        3 => 100..300_usize,
+        1 => 30_000..70_000_usize,
+    ];
+    prop_oneof![
+        3 => (Just(Opcode::Text), message.clone()),
+        1 => (Just(Opcode::Binary), message),
+        1 => (Just(Opcode::Ping), 0..20_usize),
+        1 => (Just(Opcode::Pong), 0..126_usize),
+    ]
+}
+
+fn a_step() -> impl Strategy<Value = Step> {
+    let how = prop_oneof![Just(How::Append), Just(How::Push), Just(How::Share)];
+    prop_oneof![
+        6 => (vec(a_frame(), 1..6), how).prop_map(|(frames, how)| Step::Add(frames, how)),
+        4 => prop_oneof![0..10_usize, 0..300_usize, 0..100_000_usize].prop_map(Step::Write),
+        4 => prop_oneof![0..10_usize, 0..300_usize, 0..100_000_usize].prop_map(Step::DropOldest),
+        1 => Just(Step::DropUnsent),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_comes_out_is_what_came_in_without_what_was_dropped(
+        response in vec(any::<u8>(), 0..10),
+        steps in vec(a_step(), 0..60),
+    ) {
+        let mut pool = BufferPool::default();
+        let mut output = Output::default();
+        let mut model = Model::default();
+        if !response.is_empty() {
+            output = Output::new(response.clone());
+            model.frames.push_back(Frame { bytes: response, is_message: false, is_kept: true });
+        }
+        let mut number = 0_u8;
+        for step in steps {
+            match step {
+                Step::Add(frames, how) => {
+                    let mut run = Vec::new();
+                    for (opcode, length) in frames {
+                        let start = run.len();
+                        number = number.wrapping_add(1);
+                        proto::encode_frame(&mut run, opcode, &vec![number; length]);
+                        let bytes = run[start..].to_vec();
+                        let is_message = !opcode.is_control();
+                        model.frames.push_back(Frame { bytes, is_message, is_kept: false });
+                    }
+                    match how {
+                        How::Append => output.append(&run, &mut pool),
+                        How::Push => output.push(run),
+                        How::Share => output.push_shared(&Arc::from(run)),
+                    }
+                }
+                Step::Write(room) => {
+                    let expected = model.bytes();
+                    let mut socket = Narrow { taken: Vec::new(), room };
+                    output.write_to(&mut socket, &mut pool).unwrap();
+                    prop_assert!(expected.starts_with(&socket.taken));
+                    prop_assert_eq!(socket.taken.len(), room.min(expected.len()));
+                    model.take(socket.taken.len());
+                }
+                Step::DropOldest(needed) => {
+                    prop_assert_eq!(output.drop_oldest(needed, &mut pool), model.drop_oldest(needed));
+                }
+                Step::DropUnsent => {
+                    prop_assert_eq!(output.drop_unsent_frames(), model.drop_unsent());
+                }
+            }
+            prop_assert_eq!(output.len(), model.bytes().len());
+            prop_assert_eq!(output.unsent_messages(), messages_of(&model.frames));
+        }
+        let mut socket = Narrow { taken: Vec::new(), room: usize::MAX };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        prop_assert_eq!(socket.taken, model.bytes());
+    }
+}
