@@ -30,7 +30,7 @@ impl Deferring {
             Seen::Established(_) => sender.send(connection.clone()).unwrap(),
             Seen::Text(_, text) => connection.hold(text.len()),
             Seen::Binary(_, payload) => connection.hold(payload.len()),
-            Seen::CloseMessage(..) | Seen::Answer(_) | Seen::Closed(..) => {}
+            Seen::CloseMessage(..) | Seen::Answer(_) | Seen::Drained(_) | Seen::Closed(..) => {}
         });
         Self { server, connections }
     }

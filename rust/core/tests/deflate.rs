@@ -4,10 +4,13 @@
 #[expect(dead_code, reason = "a part of it is for the other tests")]
 mod support;
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use handy_ws_core::manager::{Batch, Compress, Config, Event, Handle, Handler, Manager, bytes};
+use handy_ws_core::manager::{
+    Batch, Compress, Config, Event, Handle, Handler, Manager, Sent, SlowConsumer, bytes,
+};
 use handy_ws_core::proto::Opcode;
 use handy_ws_core::proto::deflate::{Agreement, DeflateParameters};
 use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush};
@@ -115,7 +118,9 @@ fn what_is_sent_in_any_way_comes_in_order() {
         for number in 0..100 {
             let text = story(number);
             match number % 5 {
-                0 => server.handle.broadcast_text(&text, None, Compress::Allow),
+                0 => {
+                    server.handle.broadcast_text(&text, None, Compress::Allow);
+                }
                 1 => {
                     connection.send_text(&text, Compress::Never).unwrap();
                 }
@@ -139,6 +144,68 @@ fn what_is_sent_in_any_way_comes_in_order() {
         support::wait_until(|| connection.buffered_bytes() == 0);
         client.close(1000);
         server.closed(number);
+    }
+}
+
+#[test]
+fn what_comes_after_messages_that_were_dropped_refers_to_none_of_them() {
+    let limit = 64 * 1024;
+    let slow_consumer = SlowConsumer::DropOldest;
+    let config = Config { send_queue_limit: limit, slow_consumer, ..Config::default() };
+    let mut noise = 1_u64;
+    for takeover in [false, true] {
+        let server = Server::new(config);
+        let (mut reader, _) = server.established(0);
+        let (mut client, connection) = server.narrow(1, Some(agreement(15, takeover)));
+        let mut inflater = Inflater::new(takeover);
+        // Each has something in common with the one before, and much that does not compress.
+        let texts: Vec<String> = (0..300)
+            .map(|number| {
+                let mut text = story(number);
+                for _ in 0..200 {
+                    noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    write!(text, "{noise:016x}").unwrap();
+                }
+                text
+            })
+            .collect();
+        let mut read: Vec<(String, bool)> = Vec::new();
+        for (index, text) in texts.iter().enumerate() {
+            let sent = match index % 20 {
+                9 => connection.send_text(text, Compress::Never),
+                19 => Ok(server.handle.broadcast_text(text, None, Compress::Allow)),
+                _ => connection.send_text(text, Compress::Allow),
+            };
+            assert_ne!(sent, Ok(Sent::Dropped));
+            // The loop has taken it when a second PING is answered.
+            for ping in [b"1", b"2"] {
+                reader.send(Opcode::Ping, ping);
+                while reader.read_frame() != (0x8A, ping.to_vec()) {}
+            }
+            if index % 30 == 29 {
+                for _ in 0..5 {
+                    read.push(inflater.read_text(&mut client));
+                }
+            }
+        }
+        assert!(connection.buffered_bytes() <= limit);
+        let thread = std::thread::spawn(move || {
+            while read.last().is_none_or(|(text, _)| text != "the last") {
+                read.push(inflater.read_text(&mut client));
+            }
+            read
+        });
+        assert_eq!(connection.wait_drained(Some(support::PATIENCE)), Ok(true));
+        connection.send_text("the last", Compress::Allow).unwrap();
+        let read = thread.join().unwrap();
+        // What has come is some of the texts, in order, and the newest of them.
+        let mut all = texts.iter();
+        for (text, _) in &read[..read.len() - 1] {
+            assert!(all.any(|sent| sent == text), "takeover {takeover}: what is read was sent");
+        }
+        assert_eq!(all.next(), None);
+        assert!(read.len() < 200, "{} messages: something was dropped", read.len());
+        assert!(read.iter().filter(|(_, compressed)| *compressed).count() > 5);
     }
 }
 
@@ -185,7 +252,10 @@ impl Handler for Weigher {
                     let connection = self.connections[slot].as_ref().unwrap();
                     connection.send_text(text, Compress::Never).unwrap();
                 }
-                Event::CloseMessage { .. } | Event::Answer { .. } | Event::Closed { .. } => {}
+                Event::CloseMessage { .. }
+                | Event::Answer { .. }
+                | Event::Drained { .. }
+                | Event::Closed { .. } => {}
             }
         }
         self.heaviest.fetch_max(weight, Ordering::Relaxed);
@@ -264,6 +334,7 @@ fn others_are_served_while_a_client_sends_bombs() {
     loop {
         match server.next() {
             Seen::Binary(1, _) => before += 1,
+            Seen::Drained(1) => {}
             Seen::Text(2, text) => break assert_eq!(text, "still there?"),
             other => panic!("{other:?}"),
         }

@@ -233,7 +233,11 @@ fn what_a_client_sends_while_a_callback_blocks_is_judged_by_when_it_came() {
         Seen::Binary(_, bytes) => {
             connection.send_binary(bytes, Compress::Never).unwrap();
         }
-        Seen::Established(_) | Seen::CloseMessage(..) | Seen::Answer(_) | Seen::Closed(..) => {}
+        Seen::Established(_)
+        | Seen::CloseMessage(..)
+        | Seen::Answer(_)
+        | Seen::Drained(_)
+        | Seen::Closed(..) => {}
     });
     let mut client = server.connect(1);
     client.send(Opcode::Text, b"block");

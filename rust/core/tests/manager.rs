@@ -22,7 +22,8 @@ fn close_frame(code: u16, reason: &str) -> CloseFrame {
 /// Limits that a test about something else does not run into.
 fn roomy() -> Config {
     let limits = Limits { max_message_size: 64 << 20, ..Limits::default() };
-    Config { limits, send_queue_limit: 256 << 20, ..Config::default() }
+    let (send_queue_limit, broadcast_queue_limit) = (256 << 20, 256 << 20);
+    Config { limits, send_queue_limit, broadcast_queue_limit, ..Config::default() }
 }
 
 // Messages.
@@ -289,7 +290,11 @@ fn a_last_message_goes_out_in_answer_to_a_close_message() {
         Seen::Closed(..) => {
             assert_eq!(connection.send_text("too late", Compress::Allow), Err(Closed));
         }
-        Seen::Established(_) | Seen::Text(..) | Seen::Binary(..) | Seen::Answer(_) => {}
+        Seen::Established(_)
+        | Seen::Text(..)
+        | Seen::Binary(..)
+        | Seen::Answer(_)
+        | Seen::Drained(_) => {}
     });
     let mut client = server.connect(1);
     client.send(Opcode::Close, b"\x0f\xa1bye");

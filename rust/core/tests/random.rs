@@ -418,7 +418,9 @@ impl Round {
                 }
                 Seen::Binary(..) => panic!("clients send text only"),
                 Seen::Answer(_) => panic!("nothing is deferred"),
-                Seen::CloseMessage(client, ..) => sender.send(*client, connection),
+                Seen::CloseMessage(client, ..) | Seen::Drained(client) => {
+                    sender.send(*client, connection);
+                }
                 Seen::Closed(client, _) => {
                     assert!(!connection.is_open());
                     connections.lock().unwrap().retain(|(number, _)| number != client);
@@ -472,7 +474,7 @@ impl Round {
                 0x81 | 0x82 | 0x89 => {
                     let (sender, message) = parse(payload).expect(&what);
                     numbers.entry(sender).or_default().push(message);
-                    count += 1;
+                    count += u64::from(*first != 0x89); // PINGs are no messages
                 }
                 other => panic!("{what}: a frame that begins with {other:#x}"),
             }
@@ -538,8 +540,16 @@ impl Round {
             | Seen::Binary(client, _)
             | Seen::CloseMessage(client, ..)
             | Seen::Answer(client)
+            | Seen::Drained(client)
             | Seen::Closed(client, _)) = seen;
-            by_client.entry(*client).or_default().push(seen);
+            let events: &mut Vec<&Seen> = by_client.entry(*client).or_default();
+            if let Seen::Drained(_) = seen {
+                let is_between =
+                    events.last().is_some_and(|last| !matches!(last, Seen::Closed(..)));
+                assert!(is_between, "{self}, client {client}: a drain out of place");
+            } else {
+                events.push(seen);
+            }
         }
         assert_eq!(by_client.len(), CLIENTS as usize, "{self}");
         for (client, events) in by_client {
@@ -560,6 +570,7 @@ impl Round {
                     Seen::Established(_)
                     | Seen::Binary(..)
                     | Seen::Answer(_)
+                    | Seen::Drained(_)
                     | Seen::Closed(..) => {
                         panic!("{what}: {event:?} between the first and the last event")
                     }

@@ -7,16 +7,13 @@ use mio::{Interest, Token};
 
 use crate::proto::{CloseCode, CloseFrame};
 
-use super::connection::{CloseCause, Compress, Connection};
+use super::connection::{CloseCause, Connection};
 use super::deadlines::Deadlines;
 use super::handler::Event;
 use super::peer::{Peer, Stage};
-use super::queue::{
-    Address, Adoption, Audience, Command, Commands, Frames, Target, slow_consumer_frame,
-};
+use super::queue::{Adoption, Command, Commands, Target};
 use super::rate::MessageRate;
 use super::turn::{Loop, after, find, list};
-use super::variants::Variants;
 
 impl<C: Send> Loop<C> {
     /// Takes all commands, in order. For the peers that are now to be `answered` with a CLOSE the
@@ -29,22 +26,12 @@ impl<C: Send> Loop<C> {
         });
         let all = self.peers.iter().map(|(_, peer)| &*peer.link);
         self.queue.take(&mut commands, closing, all);
-        let Commands { list, arena, shuts_down } = &mut commands;
+        let Commands { list, arena, shuts_down, .. } = &mut commands;
         for command in list.drain(..) {
             match command {
                 Command::Adopt(adoption) => self.adopt(*adoption),
-                Command::Send { address: Address { audience, compress }, frames, messages } => {
-                    match (audience, compress) {
-                        (Audience::One(target), Compress::Never) => {
-                            self.send(target, frames, arena, messages);
-                        }
-                        (Audience::One(target), Compress::Allow) => {
-                            self.send_compressed(target, frames.bytes(arena), messages);
-                        }
-                        (Audience::All { except }, compress) => {
-                            self.broadcast(except, frames.bytes(arena), messages, compress);
-                        }
-                    }
+                Command::Send { address, frames, messages } => {
+                    self.send(address, frames, arena, messages);
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
                 Command::Advance { target, stage } => self.advance(target, stage),
@@ -114,74 +101,10 @@ impl<C: Send> Loop<C> {
         }
     }
 
-    fn send(&mut self, target: Target, frames: Frames, arena: &[u8], messages: u64) {
-        let Some(peer) = find(&mut self.peers, target) else { return };
-        let before = peer.output.len();
-        if peer.takes_messages() {
-            match frames {
-                Frames::Arena(range) => peer.output.append(&arena[range], &mut self.pool),
-                Frames::Own(frame) => peer.output.push(frame),
-            }
-            self.counters.messages_sent += messages;
-            peer.account(peer.output.len() - before);
-            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-        }
-    }
-
-    /// Sends frames of which some may be compressed. The sender has counted what they were before.
-    fn send_compressed(&mut self, target: Target, frames: &[u8], messages: u64) {
-        let Some(peer) = find(&mut self.peers, target) else { return };
-        if !peer.takes_messages() {
-            return;
-        }
-        if let Some(deflate) = &mut peer.deflate {
-            peer.output.append_with(&mut self.pool, |out| {
-                deflate.compress(frames, &mut self.deflaters, out);
-            });
-            self.counters.messages_sent += messages;
-            peer.account(frames.len());
-            list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
-        }
-    }
-
-    fn broadcast(
-        &mut self,
-        except: Option<Target>,
-        frames: &[u8],
-        messages: u64,
-        compress: Compress,
-    ) {
-        let mut variants = Variants::new(frames);
-        let limit = self.config.send_queue_limit;
-        let mut slow = Vec::new();
-        for (slot, peer) in &mut self.peers {
-            let is_exempt = except.is_some_and(|target| target.id == peer.link.id);
-            if is_exempt || !peer.takes_broadcasts() {
-                continue;
-            }
-            let deflate = peer.deflate.as_mut().filter(|_| compress == Compress::Allow);
-            let frames = variants.choose(deflate, &mut self.deflaters);
-            // A burst is no reason to call a peer slow: first let the socket take what it can.
-            if peer.would_exceed(frames.len(), limit) && !peer.blocked {
-                let _ = peer.flush(&mut self.pool, &mut self.counters, self.clock.now());
-            }
-            if peer.would_exceed(frames.len(), limit) {
-                slow.push(Target { slot, id: peer.link.id });
-                continue;
-            }
-            peer.output.push_shared(frames);
-            self.counters.messages_sent += messages;
-            list(&mut self.dirty, &mut peer.listed_dirty, slot);
-        }
-        for target in slow {
-            self.close(target, slow_consumer_frame(), CloseCause::SlowConsumer);
-        }
-    }
-
     pub(super) fn close(&mut self, target: Target, frame: CloseFrame, cause: CloseCause) {
         let Some(peer) = find(&mut self.peers, target) else { return };
         if peer.protocol.is_open() {
-            peer.close(frame, cause, &mut self.pool);
+            peer.close(frame, cause, &mut self.pool, &mut self.counters);
             list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
             self.begin_closing(target.slot);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::proto::{CloseCode, CloseFrame, Opcode};
 
 use super::delivery::COST_OF_EVENT;
+use super::drain::{Dispatching, Drain, WaitError};
 use super::hold::Hold;
 use super::peer::Stage;
 use super::queue::{Queue, Target};
@@ -70,7 +71,8 @@ pub enum Sent {
     Queued,
     /// It is on its way, and the queue is more than half full.
     Backpressure,
-    /// The queue is full: the message is lost and the connection is being closed with 1008.
+    /// The queue is full and the message is lost. With [`super::SlowConsumer::Close`] the connection
+    /// is being closed with 1008.
     Dropped,
 }
 
@@ -99,6 +101,11 @@ pub(super) struct Link {
     pub(super) buffered: AtomicUsize,
     /// Nanoseconds that the last answered PING took.
     latency: AtomicU64,
+    pub(super) drain: Drain,
+    /// What of it is in the command queue, if that was last taken so many times: for the queue,
+    /// under its lock.
+    pub(super) queued: AtomicUsize,
+    pub(super) queued_since: AtomicU64,
     pub(super) end: OnceLock<End>,
 }
 
@@ -113,6 +120,9 @@ impl Link {
             hold: Hold::new(),
             buffered: AtomicUsize::new(0),
             latency: AtomicU64::new(UNMEASURED),
+            drain: Drain::default(),
+            queued: AtomicUsize::new(0),
+            queued_since: AtomicU64::new(0),
             end: OnceLock::new(),
         }
     }
@@ -128,7 +138,7 @@ impl Link {
 
     /// Notes that this side closes: nothing is accepted for the peer, nor delivered of it.
     pub(super) fn close(&self) {
-        self.open.store(false, Ordering::Relaxed);
+        self.shut();
         self.delivers.store(false, Ordering::Relaxed);
     }
 }
@@ -190,6 +200,15 @@ impl<C> Connection<C> {
     /// Queues a PING of at most 125 bytes (the caller sees to that).
     pub fn ping(&self, payload: &[u8]) -> Result<Sent, Closed> {
         self.queue.send(&self.link, Opcode::Ping, payload, Compress::Never)
+    }
+
+    /// Waits until [`buffered_bytes`](Self::buffered_bytes) is 0: for a thread that streams, which is
+    /// to send no faster than the peer reads. False if `timeout` is over first; `None` is for ever.
+    pub fn wait_drained(&self, timeout: Option<Duration>) -> Result<bool, WaitError> {
+        if Dispatching::is_for(Arc::as_ptr(&self.queue).addr()) {
+            return Err(WaitError::OnItsThread);
+        }
+        self.link.wait_drained(timeout)
     }
 
     /// Starts the closing handshake (RFC 6455 section 7.1.2) behind all that was sent before.

@@ -119,6 +119,15 @@ impl Deadlines {
         }
     }
 
+    /// Messages were dropped from the output. How long our PING still waits behind others is not
+    /// known any more, and so it measures nothing.
+    pub(super) fn output_dropped(&mut self, count: usize) {
+        if self.unsent_ping > 0 && count > 0 {
+            self.unsent_ping = self.unsent_ping.saturating_sub(count).max(1);
+            self.forget_ping();
+        }
+    }
+
     /// When the peer's socket must have taken a byte.
     pub(super) fn stall_end(&self, config: &Config) -> Option<Instant> {
         self.stalled_since?.checked_add(config.write_timeout?)
@@ -396,6 +405,22 @@ mod tests {
         clock.plan(Some(start + millis(10)));
         clock.advance(start + millis(900));
         assert_eq!(deadlines.pong(&[7; 8], &clock), None);
+    }
+
+    #[test]
+    fn a_ping_behind_messages_that_were_dropped_measures_nothing() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(0, start, Some(millis(1000)));
+        deadlines.outstanding = Some(([7; 8], start));
+        deadlines.output_dropped(1000);
+        assert!(deadlines.outstanding.is_some(), "it is out");
+        deadlines.unsent_ping = 1000;
+        deadlines.output_dropped(0);
+        assert!(deadlines.outstanding.is_some());
+        deadlines.output_dropped(900);
+        assert_eq!((deadlines.unsent_ping, deadlines.outstanding), (100, None));
+        deadlines.output_dropped(900);
+        assert_eq!(deadlines.unsent_ping, 1, "it is not out");
     }
 
     #[test]

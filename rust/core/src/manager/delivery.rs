@@ -37,6 +37,7 @@ impl<C: Send> Loop<C> {
         std::mem::swap(&mut self.adopted, &mut delivery.greeted);
         std::mem::swap(&mut self.owed, &mut delivery.answering);
         self.settled = 0;
+        self.deliveries += 1;
         for &target in &delivery.greeted {
             if let Some(peer) = find(&mut self.peers, target)
                 && !peer.deferred

@@ -101,6 +101,12 @@ pub enum Event<C> {
         /// The connection's place.
         slot: usize,
     },
+    /// The connection's queue, which was more than half full, is empty again: whoever was told
+    /// [`super::Sent::Backpressure`] or [`super::Sent::Dropped`] may go on.
+    Drained {
+        /// The connection's place.
+        slot: usize,
+    },
     /// The connection is over; [`Connection::end`] says how.
     Closed {
         /// The connection's place, free for another connection from now on.

@@ -16,6 +16,7 @@ use mio::Waker;
 
 use super::Handle;
 use super::delivery::Delivery;
+use super::drain::Dispatching;
 use super::hand_over::HandOver;
 use super::handler::Handler;
 use super::turn::{Failure, Loop};
@@ -86,8 +87,10 @@ impl<C: Send + 'static> Manager<C> {
     ) -> io::Result<Box<Loop<C>>> {
         core.begin_delivery(&mut self.delivery);
         if !self.delivery.batch.events.is_empty() || handler.is_owed() {
+            let dispatching = Dispatching::begin(core.queue_address());
             self.hand_over.lend(core);
             handler.dispatch(&mut self.delivery.batch);
+            drop(dispatching);
             core = self.take_back();
         }
         core.end_delivery(&mut self.delivery)?;

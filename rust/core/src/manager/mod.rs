@@ -20,6 +20,7 @@ mod connection;
 mod counters;
 mod deadlines;
 mod delivery;
+mod drain;
 mod hand_over;
 mod handler;
 mod hold;
@@ -30,6 +31,7 @@ mod peer;
 mod queue;
 mod rate;
 mod read;
+mod send;
 mod sync;
 mod turn;
 mod variants;
@@ -44,6 +46,7 @@ use crate::proto::{Limits, Opcode};
 pub use admission::{Check, Permit, Refusals, Refused};
 pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
+pub use drain::WaitError;
 pub use handler::{Batch, Event, Handler, bytes};
 pub use manager::Manager;
 pub use queue::{Adoption, NotRunning};
@@ -52,6 +55,18 @@ use admission::Admission;
 use counters::SharedCounters;
 use queue::Queue;
 
+/// What becomes of a message that does not fit into the queue of a connection whose peer does not
+/// read. Whatever it is, nobody else notices, and nothing waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It is dropped, with all that has not begun to go out, and the connection is closed with 1008.
+    Close,
+    /// It is dropped.
+    DropNewest,
+    /// It is queued, and the oldest messages of which no byte has gone out are dropped.
+    DropOldest,
+}
+
 /// The limits of a manager. Sizes are in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
@@ -59,6 +74,10 @@ pub struct Config {
     pub limits: Limits,
     /// Unsent bytes that a connection may accumulate.
     pub send_queue_limit: usize,
+    /// What happens beyond it.
+    pub slow_consumer: SlowConsumer,
+    /// Bytes of broadcasts that may wait for the loop to take them; beyond it they are dropped.
+    pub broadcast_queue_limit: usize,
     /// What the messages of one connection may take that wait for the handler, payloads and
     /// overhead; beyond it the socket is not read.
     pub receive_queue_limit: usize,
@@ -88,6 +107,8 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             send_queue_limit: 1 << 20,
+            slow_consumer: SlowConsumer::Close,
+            broadcast_queue_limit: 16 << 20,
             receive_queue_limit: 128 << 10,
             close_timeout: Duration::from_secs(10),
             ping_interval: Some(Duration::from_secs(20)),
@@ -115,7 +136,7 @@ impl<C> Handle<C> {
     /// A manager that does not run yet: see [`Manager::new`].
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let queue = Arc::new(Queue::new(config.send_queue_limit));
+        let queue = Arc::new(Queue::new(&config));
         let admission = Arc::new(Admission::new(&config));
         Self { config, queue, counters: Arc::default(), admission }
     }
@@ -142,15 +163,19 @@ impl<C> Handle<C> {
         self.queue.adopt(adoption)
     }
 
-    /// Sends a text message to every open connection but `except`.
+    /// Sends a text message to every open connection but `except`. It never waits for anybody.
+    ///
+    /// [`Sent::Dropped`] says that so many broadcasts wait for the loop that nobody gets this one.
+    /// Whether each connection gets what is queued, its own queue decides. Without a running loop
+    /// there is nobody to miss it, and so it is [`Sent::Queued`].
     pub fn broadcast_text(
         &self,
         payload: &str,
         except: Option<&Connection<C>>,
         compress: Compress,
-    ) {
+    ) -> Sent {
         let except = except.map(Connection::target);
-        self.queue.broadcast(Opcode::Text, payload.as_bytes(), except, compress);
+        self.queue.broadcast(Opcode::Text, payload.as_bytes(), except, compress)
     }
 
     /// Sends a binary message. As [`broadcast_text`](Self::broadcast_text) otherwise.
@@ -159,9 +184,9 @@ impl<C> Handle<C> {
         payload: &[u8],
         except: Option<&Connection<C>>,
         compress: Compress,
-    ) {
+    ) -> Sent {
         let except = except.map(Connection::target);
-        self.queue.broadcast(Opcode::Binary, payload, except, compress);
+        self.queue.broadcast(Opcode::Binary, payload, except, compress)
     }
 
     /// Closes every connection with 1001, also those that are adopted from now on, and cuts them
@@ -182,10 +207,12 @@ impl<C> Handle<C> {
         self.queue.is_running()
     }
 
-    /// What has been counted up to the last whole turn.
+    /// What has been counted: by the loop up to its last whole turn, and by senders up to now.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters.load()
+        let mut counters = self.counters.load();
+        self.queue.add_losses(&mut counters);
+        counters
     }
 }
 

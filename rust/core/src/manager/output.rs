@@ -113,6 +113,9 @@ impl Output {
 
     /// Takes a large frame, in the buffer that it was encoded into.
     pub(super) fn push(&mut self, frame: Vec<u8>) {
+        if frame.is_empty() {
+            return;
+        }
         self.unsent += frame.len();
         self.chunks.push_back(Chunk::new(Bytes::Own(frame)));
     }

@@ -1,10 +1,11 @@
 //! One socket of the loop: its stream, its protocol state, its output.
 
+mod backlog;
+
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mio::net::TcpStream;
@@ -99,6 +100,11 @@ pub(super) struct Peer {
     pub(super) pong_backlog: usize,
     /// The bytes of `output` that `link.buffered` contains.
     accounted: usize,
+    /// The output was more than half full, or a message was dropped, or a sender was told so: when
+    /// nothing waits any more, a `Drained` is due.
+    pub(super) pressed: bool,
+    /// The batch that has the last one.
+    drained_in: u64,
 }
 
 /// What a peer needs of the loop to take bytes in.
@@ -150,6 +156,8 @@ impl Peer {
             is_paused: false,
             pong_backlog: 0,
             accounted: 0,
+            pressed: false,
+            drained_in: 0,
         }
     }
 
@@ -330,27 +338,22 @@ impl Peer {
         self.stage != Stage::Adopted && self.takes_messages()
     }
 
-    /// Whether `more` bytes of output would exceed the limit. A frame that alone is larger than
-    /// the limit goes out if nothing waits before it.
-    pub(super) fn would_exceed(&self, more: usize, limit: usize) -> bool {
-        !self.output.is_empty() && self.output.len() + more > limit
-    }
-
-    /// Notes that `count` bytes came into the output that a sender had counted already.
-    pub(super) fn account(&mut self, count: usize) {
-        self.accounted += count;
-    }
-
     /// Starts the closing handshake, if the connection is open. A slow consumer loses all frames
     /// that have not begun to go out: behind them the CLOSE would be of no use.
-    pub(super) fn close(&mut self, frame: CloseFrame, cause: CloseCause, pool: &mut BufferPool) {
+    pub(super) fn close(
+        &mut self,
+        frame: CloseFrame,
+        cause: CloseCause,
+        pool: &mut BufferPool,
+        counters: &mut Counters,
+    ) {
         if !self.protocol.is_open() {
             return;
         }
         self.link.close();
         self.cause.get_or_insert(cause);
         if cause == CloseCause::SlowConsumer {
-            self.output.drop_unsent_frames();
+            counters.take_back(self.output.drop_unsent_frames());
         }
         self.output.append_with(pool, |out| {
             self.protocol.close(frame, out);
@@ -398,22 +401,9 @@ impl Peer {
         Ok(())
     }
 
-    /// Brings `link.buffered` up to date. Costs nothing if all was written that no sender counted,
-    /// which is what a broadcast to clients that read comes to.
-    fn publish_buffered(&mut self) {
-        let unsent = self.output.len();
-        let buffered = &self.link.buffered;
-        if unsent > self.accounted {
-            buffered.fetch_add(unsent - self.accounted, Ordering::Relaxed);
-        } else if unsent < self.accounted {
-            buffered.fetch_sub(self.accounted - unsent, Ordering::Relaxed);
-        }
-        self.accounted = unsent;
-    }
-
     /// Says how the connection ended. True for the first call only.
     pub(super) fn finish(&mut self) -> bool {
-        self.link.open.store(false, Ordering::Relaxed);
+        self.link.shut();
         let cause = self.cause.unwrap_or(CloseCause::NetworkError);
         let (code, reason) = match self.protocol.close_frame() {
             Some(frame) => (frame.code(), frame.reason().into()),

@@ -8,6 +8,8 @@
 //! Waking a sleeping thread costs a hundred times what a push costs, so it happens only if the
 //! loop has said, under the same mutex, that it is about to sleep.
 
+mod sending;
+
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +21,11 @@ use crate::proto::deflate::Agreement;
 use crate::proto::{self, CloseCode, CloseFrame, Opcode};
 
 use super::admission::Permit;
-use super::connection::{CloseCause, Closed, Compress, Link, Sent};
+use super::connection::{CloseCause, Compress, Link};
+use super::counters::Counters;
+use super::output::Dropped;
 use super::peer::Stage;
+use super::{Config, SlowConsumer};
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.
@@ -101,6 +106,7 @@ impl Frames {
 #[derive(Debug)]
 pub(super) enum Command<C> {
     Adopt(Box<Adoption<C>>),
+    /// So many of the frames are messages; the others are PINGs.
     Send {
         address: Address,
         frames: Frames,
@@ -130,11 +136,13 @@ pub(super) struct Commands<C> {
     pub(super) arena: Vec<u8>,
     /// Everything is to be closed, behind what the other commands say.
     pub(super) shuts_down: Option<Duration>,
+    /// Bytes of the broadcasts among them.
+    broadcast_bytes: usize,
 }
 
 impl<C> Default for Commands<C> {
     fn default() -> Self {
-        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None }
+        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None, broadcast_bytes: 0 }
     }
 }
 
@@ -149,12 +157,27 @@ impl<C> Commands<C> {
         self.list.shrink_to(KEPT_COMMANDS);
         self.arena.clear();
         self.arena.shrink_to(KEPT_ARENA_SIZE);
+        self.broadcast_bytes = 0;
+    }
+
+    /// The messages among them that go to one connection.
+    pub(super) fn messages(&self) -> Dropped {
+        let mut messages = Dropped::default();
+        for command in &self.list {
+            if let Command::Send { address, frames, messages: _ } = command
+                && let Audience::One(_) = address.audience
+            {
+                messages += Dropped::all_of(frames.bytes(&self.arena));
+            }
+        }
+        messages
     }
 
     /// Encodes a small frame into the arena, as part of the last command if that has the same
     /// address and its frames end where the arena does.
     fn push_small(&mut self, address: Address, opcode: Opcode, payload: &[u8], run_limit: usize) {
         let start = self.arena.len();
+        let count = u64::from(!opcode.is_control());
         proto::encode_frame(&mut self.arena, opcode, payload);
         if let Some(Command::Send { address: last, frames: Frames::Arena(range), messages }) =
             self.list.last_mut()
@@ -163,11 +186,11 @@ impl<C> Commands<C> {
             && self.arena.len() - range.start <= run_limit
         {
             range.end = self.arena.len();
-            *messages += 1;
+            *messages += count;
             return;
         }
         let frames = Frames::Arena(start..self.arena.len());
-        self.list.push(Command::Send { address, frames, messages: 1 });
+        self.list.push(Command::Send { address, frames, messages: count });
     }
 }
 
@@ -178,73 +201,49 @@ struct State<C> {
     asleep: bool,
     /// There while a loop runs.
     waker: Option<Arc<Waker>>,
+    /// How often the loop has taken the commands.
+    takings: u64,
+    /// What was dropped here, ever, and has never been a command.
+    losses: Losses,
+}
+
+#[derive(Debug, Default)]
+struct Losses {
+    messages: Dropped,
+    broadcasts: u64,
 }
 
 /// The queue between all threads and the loop.
 #[derive(Debug)]
 pub(super) struct Queue<C> {
     state: Mutex<State<C>>,
+    policy: SlowConsumer,
     send_limit: usize,
+    broadcast_limit: usize,
     /// How many bytes of frames may be one command: a run is sent whole or not at all, and so it
     /// must not be longer than what may wait.
     run_limit: usize,
 }
 
 impl<C> Queue<C> {
-    pub(super) fn new(send_limit: usize) -> Self {
-        let state = State { commands: Commands::default(), asleep: false, waker: None };
-        Self { state: Mutex::new(state), send_limit, run_limit: send_limit.min(ARENA_FRAME_SIZE) }
+    pub(super) fn new(config: &Config) -> Self {
+        let state = State {
+            commands: Commands::default(),
+            asleep: false,
+            waker: None,
+            takings: 0,
+            losses: Losses::default(),
+        };
+        Self {
+            state: Mutex::new(state),
+            policy: config.slow_consumer,
+            send_limit: config.send_queue_limit,
+            broadcast_limit: config.broadcast_queue_limit,
+            run_limit: config.send_queue_limit.min(ARENA_FRAME_SIZE),
+        }
     }
 
     // What any thread calls.
-
-    pub(super) fn send(
-        &self,
-        link: &Link,
-        opcode: Opcode,
-        payload: &[u8],
-        compress: Compress,
-    ) -> Result<Sent, Closed> {
-        let size = proto::encoded_size(payload.len());
-        let own = own_frame(opcode, payload);
-        let mut state = self.lock();
-        if !link.open.load(Ordering::Relaxed) {
-            return Err(Closed);
-        }
-        let waiting = link.buffered.load(Ordering::Relaxed);
-        // A message that alone is over the limit goes out if nothing waits before it.
-        if waiting > 0 && waiting + size > self.send_limit {
-            let frame = slow_consumer_frame();
-            push(state, close_command(link, frame, CloseCause::SlowConsumer));
-            return Ok(Sent::Dropped);
-        }
-        link.buffered.fetch_add(size, Ordering::Relaxed);
-        let audience = Audience::One(link.target());
-        let compress = if link.compresses { compress } else { Compress::Never };
-        let address = Address { audience, compress };
-        self.push_frame(&mut state.commands, address, opcode, payload, own);
-        wake(state);
-        let half_full = waiting + size > self.send_limit / 2;
-        Ok(if half_full { Sent::Backpressure } else { Sent::Queued })
-    }
-
-    /// Sends to all connections that are open when the loop takes the command. Without a running
-    /// loop there are none.
-    pub(super) fn broadcast(
-        &self,
-        opcode: Opcode,
-        payload: &[u8],
-        except: Option<Target>,
-        compress: Compress,
-    ) {
-        let own = own_frame(opcode, payload);
-        let mut state = self.lock();
-        if state.waker.is_some() {
-            let address = Address { audience: Audience::All { except }, compress };
-            self.push_frame(&mut state.commands, address, opcode, payload, own);
-            wake(state);
-        }
-    }
 
     pub(super) fn close(&self, link: &Link, frame: CloseFrame, cause: CloseCause) {
         let state = self.lock();
@@ -261,7 +260,7 @@ impl<C> Queue<C> {
     /// Has a deferred peer be answered: nothing is accepted for it behind that.
     pub(super) fn answer(&self, link: &Link) {
         let state = self.lock();
-        link.open.store(false, Ordering::Relaxed);
+        link.shut();
         if state.waker.is_some() {
             push(state, Command::Answer(link.target()));
         }
@@ -289,23 +288,6 @@ impl<C> Queue<C> {
         Ok(())
     }
 
-    fn push_frame(
-        &self,
-        commands: &mut Commands<C>,
-        address: Address,
-        opcode: Opcode,
-        payload: &[u8],
-        own: Option<Vec<u8>>,
-    ) {
-        match own {
-            None => commands.push_small(address, opcode, payload, self.run_limit),
-            Some(frame) => {
-                let frames = Frames::Own(frame);
-                commands.list.push(Command::Send { address, frames, messages: 1 });
-            }
-        }
-    }
-
     /// Starts to close everything.
     pub(super) fn shut_down(&self, timeout: Duration) {
         let mut state = self.lock();
@@ -323,6 +305,13 @@ impl<C> Queue<C> {
 
     pub(super) fn is_running(&self) -> bool {
         self.lock().waker.is_some()
+    }
+
+    /// Adds what was dropped before it came to the loop.
+    pub(super) fn add_losses(&self, counters: &mut Counters) {
+        let state = self.lock();
+        counters.drop_messages(state.losses.messages);
+        counters.broadcasts_dropped += state.losses.broadcasts;
     }
 
     // What the loop calls.
@@ -375,15 +364,22 @@ impl<C> Queue<C> {
     ) {
         let mut state = self.lock();
         state.asleep = false;
+        state.takings += 1;
         std::mem::swap(&mut state.commands, into);
         for link in closing {
-            link.open.store(false, Ordering::Relaxed);
+            link.shut();
         }
         if into.shuts_down.is_some() {
             for link in all {
                 link.close();
             }
         }
+    }
+
+    /// Takes the mark away that says that a `Drained` is owed, unless something waits again.
+    pub(super) fn relieve(&self, link: &Link) -> bool {
+        let _no_sender_comes_between = self.lock();
+        link.relieve()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
@@ -401,16 +397,6 @@ pub(super) fn slow_consumer_frame() -> CloseFrame {
 fn close_command<C>(link: &Link, frame: CloseFrame, cause: CloseCause) -> Command<C> {
     link.close();
     Command::Close { target: link.target(), frame, cause }
-}
-
-/// A large frame, encoded before any lock is taken; `None` if it is a small one.
-fn own_frame(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
-    let size = proto::encoded_size(payload.len());
-    (size > ARENA_FRAME_SIZE).then(|| {
-        let mut frame = Vec::with_capacity(size);
-        proto::encode_frame(&mut frame, opcode, payload);
-        frame
-    })
 }
 
 fn push<C>(mut state: MutexGuard<'_, State<C>>, command: Command<C>) {

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
@@ -58,6 +57,8 @@ pub(super) struct Loop<C> {
     /// How many events of the batch own their payloads: what the stand-in has read stays while the
     /// arena is used again.
     pub(super) settled: usize,
+    /// Counts the batches, to tell one from the next.
+    pub(super) deliveries: u64,
     /// Of those connections that keep no history of what was compressed.
     pub(super) inflater: SharedInflater,
     pub(super) deflaters: SharedDeflaters,
@@ -117,6 +118,7 @@ impl<C: Send> Loop<C> {
             batch: Batch::new(ARENA_SIZE),
             used: 0,
             settled: 0,
+            deliveries: 1,
             inflater: SharedInflater::new(),
             deflaters: SharedDeflaters::new(),
             inflate_budget: INFLATE_BUDGET,
@@ -136,6 +138,10 @@ impl<C: Send> Loop<C> {
 
     pub(super) fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
+    }
+
+    pub(super) fn queue_address(&self) -> usize {
+        Arc::as_ptr(&self.queue).addr()
     }
 
     // The stand-in's turn.
@@ -235,6 +241,9 @@ impl<C: Send> Loop<C> {
             self.wheel.arm(slot, end);
         }
         if before == peer.stage {
+            if peer.has_drained(self.config.send_queue_limit, &self.queue, self.deliveries) {
+                self.batch.events.push(Event::Drained { slot });
+            }
             return;
         }
         if peer.finish() {
@@ -264,6 +273,7 @@ impl<C: Send> Loop<C> {
             let mut peer = self.peers.remove(slot);
             self.wheel.disarm(slot);
             self.counters.connections -= 1;
+            self.counters.take_back(peer.output.unsent_messages());
             if peer.finish() {
                 self.batch.events.push(Event::Closed { slot });
             }
@@ -290,12 +300,14 @@ impl<C: Send> Loop<C> {
 impl<C> Drop for Loop<C> {
     fn drop(&mut self) {
         for (_, peer) in &self.peers {
-            peer.link.open.store(false, Ordering::Relaxed);
+            peer.link.shut();
+            self.counters.take_back(peer.output.unsent_messages());
         }
         self.counters.connections -= self.peers.len() as u64; // those that lingered
-        self.shared_counters.store(&self.counters);
         // Adoptions that came too late close their sockets here.
-        drop(self.queue.abandon(&self.waker));
+        let commands = self.queue.abandon(&self.waker);
+        self.counters.drop_messages(commands.messages());
+        self.shared_counters.store(&self.counters);
     }
 }
 

@@ -14,9 +14,13 @@ use handy_ws_core::manager::{
 };
 use handy_ws_core::proto::deflate::Agreement;
 use handy_ws_core::proto::{Opcode, apply_mask};
+use socket2::{Domain, Socket, Type};
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the buffers of a narrow connection hold, about.
+pub(crate) const NARROW: usize = 16 * 1024;
 
 /// An event, as a test looks at it. The first number is the one that the adoption carried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub(crate) enum Seen {
     Binary(u32, Vec<u8>),
     CloseMessage(u32, u16, String),
     Answer(u32),
+    Drained(u32),
     Closed(u32, End),
 }
 
@@ -79,6 +84,10 @@ impl Handler for Recorder {
                     let (number, connection) = self.entry(slot);
                     (Seen::Answer(number), connection)
                 }
+                Event::Drained { slot } => {
+                    let (number, connection) = self.entry(slot);
+                    (Seen::Drained(number), connection)
+                }
                 Event::Closed { slot } => {
                     let (number, connection) = self.slots[slot].take().expect("closed once");
                     let end = connection.end().expect("an end is set").clone();
@@ -116,6 +125,7 @@ impl Server {
                 Seen::Established(_)
                 | Seen::CloseMessage(..)
                 | Seen::Answer(_)
+                | Seen::Drained(_)
                 | Seen::Closed(..) => return,
             };
         })
@@ -199,11 +209,45 @@ impl Server {
         deferred: bool,
     ) -> Client {
         let client = TcpStream::connect(self.address()).expect("connected");
-        let (stream, _) = self.listener.accept().expect("accepted");
         let (response, received) = (response.to_vec(), received.to_vec());
-        let adoption =
-            Adoption { stream, response, received, deflate, deferred, permit, context: number };
-        self.handle.adopt(adoption).expect("the manager runs");
+        self.hand_over(client, |stream| Adoption {
+            stream,
+            response,
+            received,
+            deflate,
+            deferred,
+            permit,
+            context: number,
+        })
+    }
+
+    /// As `established`, with so little room in the buffers of both sockets that a client which
+    /// does not read is soon a slow one.
+    pub(crate) fn narrow(
+        &self,
+        number: u32,
+        deflate: Option<Agreement>,
+    ) -> (Client, Connection<u32>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(NARROW).expect("a small buffer");
+        socket.connect(&self.address().into()).expect("connected");
+        let client = self.hand_over(socket.into(), |stream| {
+            let buffers = socket2::SockRef::from(&stream);
+            buffers.set_send_buffer_size(NARROW).expect("a small buffer");
+            let (response, received) = (Vec::new(), Vec::new());
+            let (deferred, permit) = (false, None);
+            Adoption { stream, response, received, deflate, deferred, permit, context: number }
+        });
+        (client, self.just_established(number))
+    }
+
+    fn hand_over(
+        &self,
+        client: TcpStream,
+        adopt: impl FnOnce(TcpStream) -> Adoption<u32>,
+    ) -> Client {
+        let (stream, _) = self.listener.accept().expect("accepted");
+        self.handle.adopt(adopt(stream)).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
         Client { stream: client }

@@ -106,12 +106,13 @@ impl OutboundDeflate {
     }
 
     /// Whether a message may refer to those before it.
-    #[cfg(test)]
-    pub(super) fn keeps_history(&self) -> bool {
+    #[must_use]
+    pub const fn keeps_history(&self) -> bool {
         matches!(self.history, History::Own(_))
     }
 
-    /// Notes that the peer gets compressed messages that others get too.
+    /// Notes that the peer gets compressed messages that others get too, or that it does not get
+    /// what was compressed last.
     pub fn forget_history(&mut self) {
         if let History::Own(Some(deflater)) = &mut self.history {
             deflater.forget_history();
