@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from handy_ws.http.syntax import is_field_value, is_token
 
@@ -25,6 +25,7 @@ _MAX_PORT = 65535
 _MAX_TIMEOUT = 1e6
 _MAX_SIZE = 2**63 - 1
 _MAX_RATE = 1e9
+_POLICIES = ("close", "drop_newest", "drop_oldest")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +75,13 @@ class WebSocketConfig:
         max_fragments: the most frames that one message may consist of. Default 131072.
         send_queue_limit: the most bytes that may wait to be sent to one connection. Default
             1 MiB. A message that alone is larger goes out if nothing else waits.
+        slow_consumer: what happens beyond it. ``"close"``: the message is dropped, and the
+            connection closed with 1008. ``"drop_newest"``: the message is dropped.
+            ``"drop_oldest"``: the oldest messages are dropped that have not begun to go out; with
+            context takeover all of them, since they refer to one another. Default ``"close"``.
+        broadcast_queue_limit: the most bytes of broadcasts that may wait for the loop to take
+            them, which it does many times a second; more are dropped for everybody. Default
+            16 MiB.
         receive_queue_limit: what the messages of one connection may take, in bytes, that have come
             and wait because a callback takes its time; beyond it the socket is not read, so that
             TCP holds the client back. A message in the middle of arriving may exceed it. Default
@@ -113,6 +121,8 @@ class WebSocketConfig:
     max_message_size: int = _MIB
     max_fragments: int = 131072
     send_queue_limit: int = _MIB
+    slow_consumer: Literal["close", "drop_newest", "drop_oldest"] = "close"
+    broadcast_queue_limit: int = 16 * _MIB
     receive_queue_limit: int = 128 * _KIB
     max_message_rate: float | None = None
     max_connections: int | None = None
@@ -135,6 +145,9 @@ class WebSocketConfig:
         _check_integer(self, "max_message_size", 1, _MAX_SIZE)
         _check_integer(self, "max_fragments", 1, 2**32 - 1)
         _check_integer(self, "send_queue_limit", 1, _MAX_SIZE)
+        if self.slow_consumer not in _POLICIES:
+            raise _wrong(self, "slow_consumer", f"must be one of {', '.join(_POLICIES)}")
+        _check_integer(self, "broadcast_queue_limit", 1, _MAX_SIZE)
         _check_integer(self, "receive_queue_limit", 1, _MAX_SIZE)
         _check_rate(self, "max_message_rate")
         if self.max_connections is not None:

@@ -27,6 +27,8 @@ WEBSOCKET_DEFAULTS = {
     "max_message_size": 1024 * 1024,
     "max_fragments": 131072,
     "send_queue_limit": 1024 * 1024,
+    "slow_consumer": "close",
+    "broadcast_queue_limit": 16 * 1024 * 1024,
     "receive_queue_limit": 128 * 1024,
     "max_message_rate": None,
     "max_connections": None,
@@ -93,6 +95,7 @@ WEBSOCKET_BAD: list[tuple[str, Any]] = [
             "max_message_size",
             "max_fragments",
             "send_queue_limit",
+            "broadcast_queue_limit",
             "receive_queue_limit",
             "max_pending_handshakes",
         )
@@ -103,6 +106,7 @@ WEBSOCKET_BAD: list[tuple[str, Any]] = [
         for name in ("max_connections", "max_connections_per_address")
         for value in (True, 1.0, "1", -1, 0, 2**63)
     ],
+    *[("slow_consumer", value) for value in (None, True, "", "Close", "drop", ["close"])],
     *[("max_message_rate", value) for value in NOT_TIMES if value is not None],
     *[("close_timeout", value) for value in NOT_TIMES],
     *[

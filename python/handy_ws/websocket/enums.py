@@ -54,11 +54,18 @@ class CloseCause(enum.Enum):
 
 
 class SendResult(enum.Enum):
-    """What became of a message that was given to ``send_text`` or one of its siblings."""
+    """What became of a message that was given to ``send_text``, its siblings or ``broadcast``.
+
+    For one connection the limit is ``send_queue_limit``, and ``on_drain`` follows when the queue is
+    empty again (or ``on_connection_closed``) unless the result is ``QUEUED``. For a broadcast it is
+    ``broadcast_queue_limit``.
+    """
 
     QUEUED = "queued"
     """It is on its way."""
     BACKPRESSURE = "backpressure"
-    """It is on its way, and more than half of ``send_queue_limit`` waits to be sent."""
+    """It is on its way, and more than half of the limit waits to be sent."""
     DROPPED = "dropped"
-    """``send_queue_limit`` is reached: the message is lost, and the connection is being closed."""
+    """The limit is reached and the message is lost.
+
+    If ``slow_consumer`` is ``"close"``, the connection is being closed."""

@@ -52,6 +52,13 @@ class WebSocketMessageHandler:
         goes out, before the answering CLOSE (RFC 6455 section 5.5.1).
         """
 
+    def on_drain(self, connection: WebSocketConnection) -> None:
+        """Go on sending: a queue that was more than half full is empty again.
+
+        Whoever has got ``SendResult.BACKPRESSURE`` or ``DROPPED`` can rely on it, unless the
+        connection is closed before. It comes once each time.
+        """
+
     def on_connection_closed(self, connection: WebSocketConnection) -> None:
         """Say goodbye: the last callback of the connection, whatever ended it.
 

@@ -31,11 +31,19 @@ class ManagerStats:
     messages_received: int
     """Whole text and binary messages that came."""
     messages_sent: int
-    """Messages and pings that were queued, once for each receiver."""
+    """Text and binary messages that were queued, once for each receiver, without those that were
+    dropped later: what has been, or still waits to be, handed to the system."""
     bytes_received: int
     """Bytes read from sockets, frame headers included."""
     bytes_sent: int
     """Bytes written to sockets, frame headers and the responses to handshakes included."""
+    messages_dropped: int
+    """Text and binary messages that their receivers do not get, once for each: they did not fit
+    into a queue, or had to leave one, or the connection ended before they had gone out."""
+    bytes_dropped: int
+    """The bytes of these messages, frame headers included."""
+    broadcasts_dropped: int
+    """Broadcasts that nobody gets because of ``broadcast_queue_limit``; not in the two above."""
     queue_bytes: int
     """Bytes that wait now to be sent, for all connections."""
     gil_wait_total: float

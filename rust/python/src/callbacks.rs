@@ -14,6 +14,7 @@ pub(crate) struct Callbacks {
     pub(crate) on_text_message: Option<Py<PyAny>>,
     pub(crate) on_binary_message: Option<Py<PyAny>>,
     pub(crate) on_close_message: Option<Py<PyAny>>,
+    pub(crate) on_drain: Option<Py<PyAny>>,
     pub(crate) on_connection_closed: Option<Py<PyAny>>,
     pub(crate) on_error: Option<Py<PyAny>>,
     /// An executor's `submit`, if the callbacks are not for the manager's thread.
@@ -45,6 +46,7 @@ impl Callbacks {
             on_text_message: overridden(intern!(py, "on_text_message"))?,
             on_binary_message: overridden(intern!(py, "on_binary_message"))?,
             on_close_message: overridden(intern!(py, "on_close_message"))?,
+            on_drain: overridden(intern!(py, "on_drain"))?,
             on_connection_closed: overridden(intern!(py, "on_connection_closed"))?,
             on_error: overridden(intern!(py, "on_error"))?,
             submit,
@@ -56,6 +58,7 @@ impl Callbacks {
         visit.call(&self.on_text_message)?;
         visit.call(&self.on_binary_message)?;
         visit.call(&self.on_close_message)?;
+        visit.call(&self.on_drain)?;
         visit.call(&self.on_connection_closed)?;
         visit.call(&self.on_error)?;
         visit.call(&self.submit)

@@ -1,11 +1,12 @@
 //! `WebSocketConnection`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use handy_ws_core::manager::{CloseCause, Closed, Connection, Sent};
+use handy_ws_core::manager::{CloseCause, Closed, Connection, Sent, WaitError};
 use handy_ws_core::proto::deflate::Agreement;
 use handy_ws_core::proto::{CloseCode, CloseFrame, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
@@ -16,6 +17,9 @@ use crate::calls;
 use crate::names;
 use crate::payload::{compression, to_bytes};
 use crate::strand::Strand;
+
+/// How long a wait may go on before signals are looked at. Only the main thread gets them.
+const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
@@ -231,7 +235,8 @@ impl WebSocketConnection {
     /// enough, it is compressed, unless `compress` is false.
     ///
     /// Returns `SendResult.QUEUED`, `BACKPRESSURE` (queued, and more than half of
-    /// `send_queue_limit` waits) or `DROPPED` (over the limit: the connection is being closed).
+    /// `send_queue_limit` waits) or `DROPPED` (over the limit: what then happens to the connection
+    /// is up to `slow_consumer`). After the last two `on_drain` follows, or `on_connection_closed`.
     ///
     /// Raises `ConnectionClosed` when the connection is closed or closing, `TypeError` if payload
     /// is no `str`, and `UnicodeEncodeError` if it has lone surrogates.
@@ -277,6 +282,33 @@ impl WebSocketConnection {
         self.result(py, self.core.ping(payload))
     }
 
+    /// Wait until nothing waits to be sent (`buffered_bytes` is 0): for a thread that streams, and
+    /// is to do so no faster than the client reads. Other threads, signal handlers and callbacks
+    /// run meanwhile.
+    ///
+    /// Returns whether it came to that within `timeout` seconds; `None` waits for ever.
+    ///
+    /// Raises `ConnectionClosed` when the connection is closed or closing, `ValueError` if timeout
+    /// is negative or no number of seconds, and `RuntimeError` in a callback on the manager thread
+    /// and in `on_connection_established` on any thread: these would wait for themselves.
+    #[pyo3(signature = (timeout = None))]
+    fn wait_drained(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let deadline = timeout.map(deadline_after).transpose()?.flatten();
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = left.map_or(SIGNAL_INTERVAL, |left| left.min(SIGNAL_INTERVAL));
+            match py.detach(|| self.core.wait_drained(Some(slice))) {
+                Ok(true) => return Ok(true),
+                Ok(false) if left == Some(slice) => return Ok(false),
+                Ok(false) => py.check_signals()?,
+                Err(WaitError::Closed) => return Err(self.closed(py)),
+                Err(error @ WaitError::OnItsThread) => {
+                    return Err(PyRuntimeError::new_err(error.to_string()));
+                }
+            }
+        }
+    }
+
     /// Start the closing handshake (RFC 6455 section 7.1.2; handy-httpd's `close`), behind all that
     /// was sent before. Any thread may call this, at any time; only the first call counts. No
     /// message is delivered after it; `on_connection_closed` follows.
@@ -316,6 +348,15 @@ impl WebSocketConnection {
         self.request.clear();
         self.user_data.clear();
     }
+}
+
+/// The end of a timeout in seconds; `None` if nobody lives to see it.
+fn deadline_after(seconds: f64) -> PyResult<Option<Instant>> {
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(PyValueError::new_err(format!("timeout must not be {seconds}")));
+    }
+    let timeout = Duration::try_from_secs_f64(seconds).ok();
+    Ok(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
 }
 
 /// The close code that an `int` stands for.

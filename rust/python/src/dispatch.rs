@@ -17,8 +17,9 @@ use crate::callbacks::Callbacks;
 use crate::calls::{self, call_one};
 use crate::connection::{Context, WebSocketConnection};
 use crate::crew::Crew;
+use crate::job::Job;
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
-use crate::strand::{self, Job, Strand};
+use crate::strand::{self, Strand};
 use crate::timing::Stopwatch;
 use crate::{logging, names};
 
@@ -192,6 +193,14 @@ impl<'py> Delivery<'_, 'py> {
                 let Some(connection) = self.roster.get(py, slot) else { return };
                 self.defer(&connection, Job::Answer);
             }
+            Event::Drained { slot } => {
+                let Some(connection) = self.roster.get(py, slot) else { return };
+                // Nobody is asked for more behind a `close()`.
+                let core = connection.get().core();
+                if core.is_open() && connection.get().callbacks().on_drain.is_some() {
+                    self.call_or_defer(&connection, drained, Job::Drained);
+                }
+            }
             Event::Closed { slot } => {
                 let Some(connection) = self.roster.remove(slot) else { return };
                 self.call_or_defer(&connection, closed, Job::Closed);
@@ -272,6 +281,10 @@ pub(crate) fn binary(callbacks: &Callbacks) -> Call<'_> {
 
 pub(crate) fn close_message(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_close_message", function: callbacks.on_close_message.as_ref() }
+}
+
+pub(crate) fn drained(callbacks: &Callbacks) -> Call<'_> {
+    Call { name: "on_drain", function: callbacks.on_drain.as_ref() }
 }
 
 pub(crate) fn closed(callbacks: &Callbacks) -> Call<'_> {

@@ -7,6 +7,7 @@ mod connection;
 mod crew;
 mod dispatch;
 mod extensions;
+mod job;
 mod logging;
 mod manager;
 mod messages;

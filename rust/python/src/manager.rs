@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use handy_ws_core::manager::{Adoption, Config, Handle, Manager};
+use handy_ws_core::manager::{Adoption, Config, Handle, Manager, SlowConsumer};
 use handy_ws_core::proto::Limits;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -74,6 +74,8 @@ impl WebSocketManager {
                 max_fragments: config.getattr("max_fragments")?.extract()?,
             },
             send_queue_limit: config.getattr("send_queue_limit")?.extract()?,
+            slow_consumer: slow_consumer(&config.getattr("slow_consumer")?)?,
+            broadcast_queue_limit: config.getattr("broadcast_queue_limit")?.extract()?,
             receive_queue_limit: config.getattr("receive_queue_limit")?.extract()?,
             close_timeout: seconds(close_timeout)?,
             ping_interval: optional_seconds(config, "ping_interval")?,
@@ -208,26 +210,32 @@ impl WebSocketManager {
 
     /// Send a message to every open connection but `exclude`: a `str` as text, a bytes-like object
     /// as binary (handy-httpd's `broadcast`). Any thread may call this, also in a callback; it
-    /// never blocks. Without a running server there is nobody to send to. It is compressed once for
-    /// all connections that have agreed on the same compression, unless `compress` is false.
+    /// never blocks. It is compressed once for all connections that have agreed on the same
+    /// compression, unless `compress` is false.
+    ///
+    /// Returns `SendResult.QUEUED`, `BACKPRESSURE` (queued, and more than half of
+    /// `broadcast_queue_limit` waits for the loop) or `DROPPED` (over that limit: nobody gets it).
+    /// Whether each connection gets what is queued is up to its own queue and `slow_consumer`.
+    /// Without a running server nobody is there who could miss it, and so it is `QUEUED`.
     ///
     /// Raises `TypeError` if the message is neither.
     #[pyo3(signature = (message, *, exclude = None, compress = true))]
-    fn broadcast(
+    fn broadcast<'py>(
         &self,
+        py: Python<'py>,
         message: Message<'_>,
         exclude: Option<&Bound<'_, WebSocketConnection>>,
         compress: bool,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let except = exclude.map(|connection| connection.get().core());
         let compress = compression(compress);
-        match message {
+        let sent = match message {
             Message::Text(text) => self.handle.broadcast_text(text.to_str()?, except, compress),
             Message::Binary(bytes) => {
-                self.handle.broadcast_binary(bytes.as_bytes(), except, compress);
+                self.handle.broadcast_binary(bytes.as_bytes(), except, compress)
             }
-        }
-        Ok(())
+        };
+        names::send_result(py, sent)
     }
 
     /// What the server's `WebSocketConfig` allows to agree on, for handlers that leave it to that.
@@ -254,6 +262,9 @@ impl WebSocketManager {
         fields.set_item("messages_sent", counters.messages_sent)?;
         fields.set_item("bytes_received", counters.bytes_received)?;
         fields.set_item("bytes_sent", counters.bytes_sent)?;
+        fields.set_item("messages_dropped", counters.messages_dropped)?;
+        fields.set_item("bytes_dropped", counters.bytes_dropped)?;
+        fields.set_item("broadcasts_dropped", counters.broadcasts_dropped)?;
         fields.set_item("queue_bytes", self.roster.queue_bytes())?;
         fields.set_item("gil_wait_total", self.timings.gil_wait.total())?;
         fields.set_item("gil_wait_max", self.timings.gil_wait.max())?;
@@ -291,4 +302,14 @@ fn seconds(seconds: f64) -> PyResult<Duration> {
 fn optional_seconds(config: &Bound<'_, PyAny>, name: &str) -> PyResult<Option<Duration>> {
     let value: Option<f64> = config.getattr(name)?.extract()?;
     value.map(seconds).transpose()
+}
+
+/// What the configuration calls a policy.
+fn slow_consumer(name: &Bound<'_, PyAny>) -> PyResult<SlowConsumer> {
+    match name.extract()? {
+        "close" => Ok(SlowConsumer::Close),
+        "drop_newest" => Ok(SlowConsumer::DropNewest),
+        "drop_oldest" => Ok(SlowConsumer::DropOldest),
+        other => Err(PyValueError::new_err(format!("{other:?} is no policy for slow consumers"))),
+    }
 }

@@ -30,101 +30,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use handy_ws_core::proto::CloseFrame;
-use pyo3::PyClass;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::connection::WebSocketConnection;
 use crate::crew::Crew;
-use crate::dispatch::{Call, binary, call, close_message, closed, established, text};
-use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::job::Job;
 
 /// What one run may do before it makes way for other connections.
 const MAX_JOBS: u32 = 16;
 const MAX_TIME: Duration = Duration::from_millis(10);
-
-/// Something that has happened to a connection, to be dealt with in its turn.
-pub(crate) enum Job {
-    Established,
-    Text(Vec<u8>),
-    Binary(Vec<u8>),
-    CloseMessage(CloseFrame),
-    /// The peer is owed a CLOSE.
-    Answer,
-    Closed,
-}
-
-impl Job {
-    /// Whether Python code is to run.
-    fn calls_back(&self, callbacks: &Callbacks) -> bool {
-        match self {
-            Self::Established => callbacks.on_connection_established.is_some(),
-            Self::Text(_) => callbacks.on_text_message.is_some(),
-            Self::Binary(_) => callbacks.on_binary_message.is_some(),
-            Self::CloseMessage(_) => callbacks.on_close_message.is_some(),
-            Self::Answer => false,
-            Self::Closed => callbacks.on_connection_closed.is_some(),
-        }
-    }
-
-    /// The length of a message; nothing else counts among what waits.
-    fn payload(&self) -> Option<usize> {
-        match self {
-            Self::Text(payload) | Self::Binary(payload) => Some(payload.len()),
-            Self::Established | Self::CloseMessage(_) | Self::Answer | Self::Closed => None,
-        }
-    }
-
-    /// Does what is to be done: on an executor's thread, or on the manager's if there is none.
-    fn perform(self, py: Python<'_>, connection: &Py<WebSocketConnection>) {
-        let core = connection.get().core();
-        match self {
-            Self::Established => {
-                core.greet();
-                call_back(py, connection, established, || Ok(connection.bind(py).clone()));
-                core.greeted();
-            }
-            Self::Text(payload) => {
-                core.release(payload.len());
-                if core.delivers() {
-                    let message = || WebSocketTextMessage::new(py, connection, &payload);
-                    call_back(py, connection, text, message);
-                }
-            }
-            Self::Binary(payload) => {
-                core.release(payload.len());
-                if core.delivers() {
-                    let message = || WebSocketBinaryMessage::new(py, connection, &payload);
-                    call_back(py, connection, binary, message);
-                }
-            }
-            Self::CloseMessage(frame) => {
-                let message = || WebSocketCloseMessage::new(py, connection, &frame);
-                call_back(py, connection, close_message, message);
-            }
-            Self::Answer => core.answer(),
-            Self::Closed => {
-                call_back(py, connection, closed, || Ok(connection.bind(py).clone()));
-            }
-        }
-    }
-}
-
-fn call_back<'py, A: PyClass>(
-    py: Python<'py>,
-    connection: &Py<WebSocketConnection>,
-    which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
-    argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
-) {
-    let Call { name, function } = which(connection.get().callbacks());
-    if let Some(function) = function {
-        call(py, connection, name, function, argument);
-    }
-}
 
 /// Who deals with the jobs: see the diagram above.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,6 +58,8 @@ enum Activity {
 
 struct State {
     jobs: VecDeque<Job>,
+    /// One of them is a `Drained`: another one would say nothing new.
+    has_drained: bool,
     activity: Activity,
 }
 
@@ -153,7 +72,7 @@ pub(crate) struct Strand {
 impl Strand {
     /// A strand without jobs; `push` is given an `Established` first and a `Closed` last.
     pub(crate) fn new(crew: Arc<Crew>) -> Self {
-        let state = State { jobs: VecDeque::new(), activity: Activity::Idle };
+        let state = State { jobs: VecDeque::new(), has_drained: false, activity: Activity::Idle };
         Self { crew, state: Mutex::new(state) }
     }
 
@@ -166,6 +85,7 @@ impl Strand {
     fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         let job = state.jobs.pop_front();
+        state.has_drained &= !matches!(job, Some(Job::Drained));
         if job.is_none() && state.activity != Activity::Refused {
             state.activity = Activity::Idle;
         }
@@ -244,6 +164,11 @@ pub(crate) fn push(py: Python<'_>, connection: &Py<WebSocketConnection>, job: Jo
         connection.get().core().hold(bytes);
     }
     let mut state = strand.lock();
+    if let Job::Drained = job
+        && (!calls_back || std::mem::replace(&mut state.has_drained, true))
+    {
+        return;
+    }
     let next = match state.activity {
         Activity::Idle if !calls_back => Next::Perform(job),
         Activity::Idle => {

@@ -233,6 +233,13 @@ impl<C> Connection<C> {
         self.queue.advance(self.target(), Stage::Greeting);
     }
 
+    /// Runs what the application says first. On this thread it cannot wait meanwhile until all is
+    /// sent, since nothing is before it has said that.
+    pub fn while_greeting<R>(&self, greeting: impl FnOnce() -> R) -> R {
+        let _until_it_returns = Dispatching::begin(Arc::as_ptr(&self.queue).addr());
+        greeting()
+    }
+
     /// Says that the application has greeted the connection: the 101 goes out, and what was sent.
     pub fn greeted(&self) {
         self.queue.advance(self.target(), Stage::Talking);

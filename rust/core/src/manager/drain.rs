@@ -24,8 +24,9 @@ pub enum WaitError {
     /// It is closed or closing.
     #[error("the connection is closed")]
     Closed,
-    /// The caller is a callback of the manager that would have to send what is waited for.
-    #[error("the manager's own thread cannot wait until it has sent something")]
+    /// The caller is a callback on the manager's thread, or the greeting of a connection: it would
+    /// wait for itself.
+    #[error("a callback on the manager thread, or one that greets, cannot wait for what it sends")]
     OnItsThread,
 }
 
@@ -114,11 +115,12 @@ impl Link {
 }
 
 thread_local! {
-    /// The address of the queue whose callbacks this thread runs at the moment; 0 for none.
+    /// The address of the queue for which this thread runs a callback that cannot wait; 0 for none.
     static DISPATCHING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// While it lives, this thread runs the callbacks of the loop with the queue at that address.
+/// While it lives, this thread runs callbacks for the loop with the queue at that address, which
+/// cannot wait for it.
 pub(super) struct Dispatching {
     before: usize,
 }
