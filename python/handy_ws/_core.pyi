@@ -23,10 +23,13 @@ __all__ = [
     "WebSocketConnection",
     "WebSocketManager",
     "WebSocketTextMessage",
+    "after_fork_in_child",
 ]
 
 class PanicException(BaseException):
     """What ``on_error`` gets when Rust code under a callback has panicked."""
+
+def after_fork_in_child() -> list[int]: ...
 
 @final
 class Callbacks:
@@ -133,6 +136,7 @@ class WebSocketManager:
     def shut_down(self, timeout: float) -> None: ...
     def calls_back_here(self) -> bool: ...
     def finish(self) -> None: ...
+    def leave_behind(self) -> None: ...
     def admit(
         self, host: str
     ) -> (

@@ -165,7 +165,7 @@ def test_a_start_that_fails_half_way_leaves_nothing_behind(monkeypatch: pytest.M
     threads = threading.enumerate()
     descriptors = open_descriptors()
     with monkeypatch.context() as patch:
-        patch.setattr("handy_ws.http.server.Acceptor", fail)
+        patch.setattr("handy_ws.http.run.Acceptor", fail)
         for _ in range(2):
             with pytest.raises(OSError, match="deliberate"):
                 server.start_in_thread()

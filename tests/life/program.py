@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -58,6 +60,7 @@ def start(source: str, *options: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # with all its children
     )
 
 
@@ -66,7 +69,7 @@ def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     try:
         out, err = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        process.send_signal(6)  # SIGABRT: faulthandler says where every thread is
+        os.killpg(process.pid, signal.SIGABRT)  # faulthandler says where every thread is
         _, err = process.communicate()
         raise AssertionError(f"the program hangs:\n{err}") from None
     return process.returncode, out, err

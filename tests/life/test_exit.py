@@ -14,9 +14,9 @@ from tests.life.program import run
 #: The exit waits less long for handlers than it does by itself, and gives the lock away later on.
 IMPATIENT = """
 import atexit
-import handy_ws.http.server
+import handy_ws.http.process
 
-handy_ws.http.server._EXIT_TIMEOUT = handy_ws.http.server._GRACE = 0.1
+handy_ws.http.process._EXIT_TIMEOUT = handy_ws.http.process.GRACE = 0.1
 
 class Slow:
     def __del__(self, sleep=time.sleep):

@@ -55,6 +55,7 @@ class Acceptor(threading.Thread):
         work: the queue of connections for the workers; None tells one of them to end.
         address: host and port that the server listens on.
         stopping: whether `stop` has been called.
+        forked: whether this is the copy in a forked child, of a thread that does not exist there.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Acceptor(threading.Thread):
         self.work: SimpleQueue[Connection | None] = SimpleQueue()
         self.address = listener.address
         self.stopping = False
+        self.forked = False
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
         self._poller = Poller()
@@ -130,6 +132,34 @@ class Acceptor(threading.Thread):
     def count_on(self, workers: Sequence[Worker]) -> None:
         """Say whose `done` tells how much of the work is finished."""
         self._workers = workers
+
+    # What a forked child calls
+
+    def forget_all(self) -> None:
+        """Close the child's copies of all sockets, without a word to anybody."""
+        for connection in self._all_connections():
+            with suppress(OSError):
+                connection.sock.close()
+        self.forked = self.stopping = self._finished = True
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        self._poller.close()
+        for _ in self._workers:
+            self.work.put(None)  # for the one that has forked
+
+    def _all_connections(self) -> set[Connection]:
+        connections = {*self._room.ready, *self._room.deadlines.all_waiting()}
+        connections.update(connection for connection, _ in self._hand_backs)
+        if not self._finished:
+            connections.update(self._poller.connections())
+        with suppress(Empty):
+            while (waiting := self.work.get_nowait()) is not None:
+                connections.add(waiting)
+        for worker in self._workers:
+            if worker.connection is not None:
+                connections.add(worker.connection)
+        return connections
 
     # The loop
 

@@ -50,6 +50,10 @@ class Deadlines(Generic[K, T]):
         """Return all that wait for `kind`, the first due first."""
         return list(self._queues[kind])
 
+    def all_waiting(self) -> list[T]:
+        """Return all that wait."""
+        return [waiter for queue in self._queues.values() for waiter in queue]
+
     def count(self, kind: K) -> int:
         """Return how many wait for `kind`."""
         return len(self._queues[kind])

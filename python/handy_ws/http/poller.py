@@ -57,6 +57,11 @@ class Poller:
         """Wait for new connections no longer."""
         self._selector.unregister(listener)
 
+    def connections(self) -> list[Connection]:
+        """Return all connections that are watched."""
+        keys = self._selector.get_map().values()
+        return [key.data for key in keys if isinstance(key.data, Connection)]
+
     def watch(self, connection: Connection, interest: int) -> None:
         """Wait for `connection` to become readable (`READ`) or writable (`WRITE`)."""
         if connection.interest != interest:

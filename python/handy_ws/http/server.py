@@ -1,37 +1,24 @@
 """`HttpServer`: the parts of the server, and starting and stopping them.
 
-All state of one run of the server is in a `_Run`: the threads and what they share. Stopping is the
-acceptor's last act, on its own thread: it lets the requests in work come to an end, then waits
-for the workers and the manager. `stop` merely asks for that and waits. Therefore it can be called
-from every thread: one that belongs to the server asks and does not wait, since it would wait for
-itself.
-
-All threads are daemons, and one `atexit` hook stops the servers that still run when the
-interpreter exits, so a program that forgets to stop a server ends nevertheless.
+All state of one run of the server is in a `Run` (`run.py`). `stop` asks it to come to an end, and
+waits. Therefore it can be called from every thread: one that belongs to the server asks and does
+not wait, since it would wait for itself. What the process does to a server, by signals, its exit
+and forks, is in `process.py`.
 """
 
 from __future__ import annotations
 
-import atexit
-import logging
-import signal
 import threading
-import weakref
-from contextlib import contextmanager
 from importlib import import_module
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from handy_ws.config import ServerConfig
-from handy_ws.http.acceptor import Acceptor
+from handy_ws.http import process
 from handy_ws.http.handlers import handle_function
-from handy_ws.http.listener import Listener
-from handy_ws.http.response import Answers
-from handy_ws.http.worker import Worker
+from handy_ws.http.run import GRACE, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
+    from types import TracebackType
     from typing import Self
 
     from handy_ws._core import WebSocketManager
@@ -39,16 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer"]
 
-_logger = logging.getLogger("handy_ws")
-
 _DEFAULT_STOP_TIMEOUT = 10.0
 _MAX_STOP_TIMEOUT = 1e6
-#: How long the interpreter's exit may be held up by a server that nobody stopped, in seconds.
-_EXIT_TIMEOUT = 1.0
-#: The part of the timeout that WebSocket peers have to answer our CLOSE.
-_MANAGER_SHARE = 0.9
-#: How much later than its timeout `stop` may return, for threads to be joined.
-_GRACE = 0.5
 #: How late a signal may be dealt with, in seconds. CPython only sets a flag for the main thread if
 #: a signal comes right before that goes to sleep, or to another thread: nothing wakes it then.
 _SIGNAL_DELAY = 1.0
@@ -85,7 +64,8 @@ class HttpServer:
             self._config.websocket
         )
         self._lock = threading.Lock()
-        self._run: _Run | None = None
+        self._run: Run | None = None
+        process.add_server(self)
 
     @property
     def config(self) -> ServerConfig:
@@ -142,10 +122,9 @@ class HttpServer:
             if self._run is not None:
                 msg = "the server is running already"
                 raise RuntimeError(msg)
-            run = _Run(self, self._handle, self._manager)
+            run = Run(self, self._handle, self._manager, self._ended)
             self._run = run
             run.start()
-            _running.add(self)
         return run.acceptor
 
     def wait(self) -> None:
@@ -165,7 +144,7 @@ class HttpServer:
         if run.has_current_thread():
             msg = "a thread of the server cannot wait for the server to stop"
             raise RuntimeError(msg)
-        with _stopped_by_signals(run):
+        with process.stopping_at_signals(run, _DEFAULT_STOP_TIMEOUT):
             while not run.wait(_SIGNAL_DELAY):
                 pass
 
@@ -192,7 +171,7 @@ class HttpServer:
         if run is not None:
             run.stop(timeout)
             if not run.has_current_thread():
-                run.wait(timeout + _GRACE)
+                run.wait(timeout + GRACE)
 
     def __enter__(self) -> Self:
         """Start the server in threads of its own."""
@@ -211,154 +190,12 @@ class HttpServer:
         hurried = interrupted and run is not None and run.is_stopping()
         self.stop(0.0 if hurried else _DEFAULT_STOP_TIMEOUT)
 
-    def _ended(self, run: _Run) -> None:
+    def _ended(self, run: Run) -> None:
         """Note that a run is over, so that the next one may begin."""
         if self._run is run:
             self._run = None
-            _running.discard(self)
 
-
-class _Run:
-    """One run of a server, from start to stop: its threads."""
-
-    def __init__(
-        self, server: HttpServer, handle: Callable[..., Any], manager: WebSocketManager
-    ) -> None:
-        """Bind the address.
-
-        Raises:
-            OSError: the address cannot be bound; nothing is left open.
-        """
-        config = server.config
-        self._server = server
-        self._manager = manager
-        self._stopping = threading.Lock()
-        self._started = threading.Event()
-        self._quiet = False
-        answers = Answers(config.default_headers)
-        listener = Listener.open(config)
-        try:
-            manager.open()
-            try:
-                self.acceptor = Acceptor(listener, config, answers, self._finish)
-            except BaseException:
-                manager.shut_down(0.0)
-                manager.finish()
-                manager.run()  # to its immediate end
-                raise
-        except BaseException:
-            listener.close()
-            raise
-        self._workers = [
-            Worker(number, server, handle, self.acceptor, answers)
-            for number in range(1, config.workers + 1)
-        ]
-        self.acceptor.count_on(self._workers)
-        self._manager_thread = threading.Thread(
-            target=manager.run, name="handy-ws-manager", daemon=True
-        )
-
-    def start(self) -> None:
-        """Start all threads, or none."""
-        try:
-            self._manager_thread.start()
-            for worker in self._workers:
-                worker.start()
-            self.acceptor.start()
-        except RuntimeError:
-            # The system has no more threads to give. The acceptor's end is the end of all.
-            self.stop(_EXIT_TIMEOUT)
-            self.acceptor.run()
-            raise
-        finally:
-            self._started.set()
-
-    def stop(self, timeout: float, *, quiet: bool = False) -> None:
-        """Ask all threads to end within `timeout` seconds. Only the first call counts."""
-        if self._stopping.acquire(blocking=False):
-            self._quiet = quiet
-            websockets = len(self._manager)
-            # It ends a little earlier, so that the last callbacks still have their time.
-            self._manager.shut_down(timeout * _MANAGER_SHARE)
-            self.acceptor.stop(monotonic() + timeout)
-            _logger.info("the server stops; WebSocket connections to close: %d", websockets)
-
-    def is_stopping(self) -> bool:
-        """Say whether `stop` has been called."""
-        return self._stopping.locked()
-
-    def has_current_thread(self) -> bool:
-        """Say whether this run has to wait for the thread that asks."""
-        current = threading.current_thread()
-        threads = (self.acceptor, self._manager_thread, *self._workers)
-        return current in threads or self._manager.calls_back_here()
-
-    def wait(self, timeout: float) -> bool:
-        """Wait until all threads have ended, at most `timeout` seconds; say whether they have."""
-        # Another thread may still be starting them, and what has not been cannot be joined.
-        if not self._started.wait(timeout):
-            return False
-        if self.acceptor.ident is not None:
-            self.acceptor.join(timeout)
-        return not self.acceptor.is_alive()
-
-    def _finish(self, until: float) -> None:
-        """Wait for the other threads; called last on the acceptor's thread."""
-        self.stop(max(0.0, until - monotonic()))
-        for worker in self._workers:
-            _join(worker, until)
-        self._manager.finish()  # no worker is left that could upgrade a connection
-        _join(self._manager_thread, until)
-        stuck = [worker.name for worker in self._workers if worker.is_alive()]
-        if self._manager_thread.is_alive():
-            stuck.append(self._manager_thread.name)
-        if stuck and not self._quiet:
-            _logger.warning("the server stopped without waiting for: %s", ", ".join(stuck))
-        self._server._ended(self)  # noqa: SLF001
-
-
-def _join(thread: threading.Thread, until: float) -> None:
-    """Wait for a thread, if it was started, until that time of the monotonic clock."""
-    if thread.ident is not None:
-        # Even without time left, a thread that is about to end gets the chance.
-        thread.join(max(_GRACE / 10, until - monotonic()))
-
-
-@contextmanager
-def _stopped_by_signals(run: _Run) -> Iterator[None]:
-    """Have the first SIGINT or SIGTERM stop the run, if this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            if signal.getsignal(number) is on_signal:
-                # None: it was not set from Python, and cannot be set back from here.
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        restore()
-        run.stop(_DEFAULT_STOP_TIMEOUT)
-
-    for number in numbers:
-        signal.signal(number, on_signal)
-    try:
-        yield
-    finally:
-        restore()
-
-
-#: The servers to be stopped when the interpreter exits.
-_running: weakref.WeakSet[HttpServer] = weakref.WeakSet()
-
-
-@atexit.register
-def _stop_all() -> None:
-    for server in list(_running):
-        run = server._run  # noqa: SLF001
-        if run is not None:
-            run.stop(_EXIT_TIMEOUT, quiet=True)
-            run.wait(_EXIT_TIMEOUT + _GRACE)
+    def forget_run(self) -> None:
+        """Be a server that does not run, in a forked child; not for programs."""
+        self._lock = threading.Lock()  # a thread that does not exist here may have locked it
+        self._run = None

@@ -44,6 +44,7 @@ class Worker(threading.Thread):
 
     Attributes:
         done: how many pieces of work it has finished; only ever grows.
+        connection: what it works on.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Worker(threading.Thread):
         """
         super().__init__(name=f"handy-ws-http-{number}", daemon=True)
         self.done = 0
+        self.connection: Connection | None = None
         self._server = server
         self._call_handler = handle
         self._acceptor = acceptor
@@ -78,11 +80,15 @@ class Worker(threading.Thread):
         """Work until the queue says None."""
         get = self._work.get
         while (connection := get()) is not None:
+            self.connection = connection
             try:
                 self._work_on(connection)
             except Exception:
+                if self._acceptor.forked:
+                    raise
                 _logger.exception("an error in the HTTP server ended a connection")
                 self._close(connection)
+            self.connection = None
             self.done += 1
             if self._acceptor.stopping:
                 self._acceptor.wake()
@@ -137,6 +143,10 @@ class Worker(threading.Thread):
             self._server, head, source, None if body is None else body.open()
         )
         outcome = self._run_handler(context)
+        if self._acceptor.forked:
+            # The handler has forked and returns in the child, which has no server: its thread ends
+            # as any thread does that has forked. The connection is the parent's.
+            raise SystemExit
         if isinstance(outcome, Upgrade):
             self._upgrade(connection, context, outcome)
         else:
@@ -159,6 +169,8 @@ class Worker(threading.Thread):
         except HTTPException as error:
             return error.get_response(context.request.environ)
         except BaseException:
+            if self._acceptor.forked:
+                raise
             # SystemExit too: it would end this thread, and with it a part of the server.
             _logger.exception("the handler of %s %s failed", context.head.method, context.head.path)
             return _failure()
@@ -229,6 +241,7 @@ class Worker(threading.Thread):
             self._send(connection)
             return
         self._acceptor.forget(connection)
+        self.connection = None
         try:
             upgrade.take_over(connection.sock, response, bytes(connection.received))
         except BaseException:

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use handy_ws_core::manager::{Batch, Connection, Event, Handler, bytes};
+use handy_ws_core::manager::{self, Batch, Connection, Event, Handler, bytes};
 use handy_ws_core::proto::Payload;
 use pyo3::PyClass;
 use pyo3::exceptions::PyBaseException;
@@ -17,6 +17,7 @@ use crate::callbacks::Callbacks;
 use crate::calls::{self, call_one};
 use crate::connection::{Context, WebSocketConnection};
 use crate::crew::Crew;
+use crate::fork::Forked;
 use crate::job::Job;
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
 use crate::strand::{self, Strand};
@@ -49,6 +50,15 @@ impl Roster {
     pub(crate) fn queue_bytes(&self) -> usize {
         let slots = self.lock();
         slots.connections.iter().flatten().map(|one| one.get().core().buffered_bytes()).sum()
+    }
+
+    /// In a forked child: knows no connections any more, and nothing can be sent to them.
+    pub(crate) fn forget(&self) {
+        let slots = std::mem::take(&mut *self.lock());
+        for connection in slots.connections.iter().flatten() {
+            connection.get().core().sever();
+        }
+        std::mem::forget(slots);
     }
 
     pub(crate) fn clear(&self) {
@@ -96,6 +106,7 @@ impl Handler for Dispatcher {
     fn dispatch(&mut self, batch: &mut Batch<Context>) {
         let asked = Instant::now();
         let Self { roster, crew, stopwatch } = self;
+        let mut forked = None;
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
@@ -108,12 +119,21 @@ impl Handler for Dispatcher {
                     stopwatch.skip();
                 }
                 let (events, arena) = batch.drain();
-                let mut delivery = Delivery { py, roster, crew, stopwatch };
+                let generation = manager::generation();
+                let mut delivery =
+                    Delivery { py, roster, crew, stopwatch, generation, error: None };
                 for event in events {
                     delivery.deliver(event, arena);
+                    if delivery.is_elsewhere() {
+                        forked = Some(Forked { error: delivery.error });
+                        return;
+                    }
                 }
             });
         });
+        if let Some(forked) = forked {
+            forked.unwind();
+        }
     }
 
     fn is_owed(&self) -> bool {
@@ -154,6 +174,10 @@ struct Delivery<'a, 'py> {
     roster: &'a Roster,
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
+    /// That of the process which the loop belongs to.
+    generation: u32,
+    /// What a callback that has forked raised in the child.
+    error: Option<PyErr>,
 }
 
 impl<'py> Delivery<'_, 'py> {
@@ -259,10 +283,21 @@ impl<'py> Delivery<'_, 'py> {
         argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
     ) {
         let Call { name, function } = which(connection.get().callbacks());
-        if let Some(function) = function {
-            call(self.py, connection, name, function, argument);
-            self.stopwatch.lap(self.py, name, connection.get().core().id());
+        let Some(function) = function else { return };
+        let result = call(function.bind(self.py), argument);
+        if self.is_elsewhere() {
+            self.error = result.err();
+            return;
         }
+        if let Err(error) = result {
+            fail(self.py, connection, name, error);
+        }
+        self.stopwatch.lap(self.py, name, connection.get().core().id());
+    }
+
+    /// Whether a callback has forked, and this is the child.
+    fn is_elsewhere(&self) -> bool {
+        self.generation != manager::generation()
     }
 }
 
@@ -291,23 +326,21 @@ pub(crate) fn closed(callbacks: &Callbacks) -> Call<'_> {
     Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
 }
 
-/// Calls a callback. Whatever goes wrong in there ends this connection with 1011 and nothing else.
+/// Calls a callback.
 pub(crate) fn call<'py, A: PyClass>(
-    py: Python<'py>,
-    connection: &Py<WebSocketConnection>,
-    name: &str,
-    function: &Py<PyAny>,
+    function: &Bound<'py, PyAny>,
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
-) {
+) -> PyResult<()> {
     // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        call_one(function.bind(py), argument()?.as_any()).map(drop)
-    }));
-    let error = match result {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error,
-        Err(panic) => PanicException::new_err(panic_message(&*panic)),
-    };
+    let called = catch_unwind(AssertUnwindSafe(|| call_one(function, argument()?.as_any())));
+    match called {
+        Ok(result) => result.map(drop),
+        Err(panic) => Err(PanicException::new_err(panic_message(&*panic))),
+    }
+}
+
+/// Whatever goes wrong in a callback ends this connection with 1011 and nothing else.
+pub(crate) fn fail(py: Python<'_>, connection: &Py<WebSocketConnection>, name: &str, error: PyErr) {
     connection.get().close_after_error();
     if let Err(error) = report(py, connection, name, error) {
         error.write_unraisable(py, Some(connection.bind(py)));

@@ -1,12 +1,15 @@
 //! What is to be done about an event of a connection whose callbacks an executor runs.
 
+use handy_ws_core::manager;
 use handy_ws_core::proto::CloseFrame;
 use pyo3::PyClass;
 use pyo3::prelude::*;
 
 use crate::callbacks::Callbacks;
 use crate::connection::WebSocketConnection;
-use crate::dispatch::{Call, binary, call, close_message, closed, drained, established, text};
+use crate::dispatch::{
+    Call, binary, call, close_message, closed, drained, established, fail, text,
+};
 use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
 
 /// Something that has happened to a connection, to be dealt with in its turn.
@@ -96,7 +99,12 @@ fn call_back<'py, A: PyClass>(
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) {
     let Call { name, function } = which(connection.get().callbacks());
-    if let Some(function) = function {
-        call(py, connection, name, function, argument);
+    let Some(function) = function else { return };
+    let generation = manager::generation();
+    // In a child that the callback has forked there is nobody to tell: the executor has the thread.
+    if let Err(error) = call(function.bind(py), argument)
+        && generation == manager::generation()
+    {
+        fail(py, connection, name, error);
     }
 }

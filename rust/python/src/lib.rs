@@ -7,6 +7,7 @@ mod connection;
 mod crew;
 mod dispatch;
 mod extensions;
+mod fork;
 mod job;
 mod logging;
 mod manager;
@@ -27,6 +28,8 @@ mod _core {
     use crate::connection::WebSocketConnection;
     #[pymodule_export]
     use crate::extensions::{Agreement, Negotiator};
+    #[pymodule_export]
+    use crate::fork::after_fork_in_child;
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]

@@ -6,9 +6,10 @@
 //! network errors); of a flood the latest records are counted and left out.
 
 use std::collections::VecDeque;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use handy_ws_core::manager::PerProcess;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::prelude::*;
 
@@ -18,7 +19,7 @@ use crate::{calls, names};
 const CAPACITY: usize = 1024;
 
 struct PythonLogger {
-    records: Mutex<Records>,
+    records: PerProcess<Records>,
     /// Whether there are any, to be asked without the lock.
     pending: AtomicBool,
 }
@@ -30,13 +31,13 @@ struct Records {
 }
 
 static LOGGER: PythonLogger = PythonLogger {
-    records: Mutex::new(Records { waiting: VecDeque::new(), left_out: 0 }),
+    records: PerProcess::of_first_process(Records { waiting: VecDeque::new(), left_out: 0 }),
     pending: AtomicBool::new(false),
 };
 
 impl PythonLogger {
     fn lock(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock()
     }
 }
 

@@ -14,9 +14,9 @@ use pyo3::types::{PyDict, PyString};
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
-use crate::crew::Crew;
 use crate::dispatch::{Dispatcher, Roster};
 use crate::extensions::{Agreement, Negotiator};
+use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::timing::{Stopwatch, Timings};
 use crate::{calls, logging, names};
@@ -32,30 +32,26 @@ pub(crate) struct WebSocketManager {
     handle: Handle<Context>,
     /// What to agree on where a `WebSocketHandler` says nothing about it.
     negotiator: Py<Negotiator>,
-    roster: Roster,
     timings: Arc<Timings>,
     slow_callback_warning: Option<Duration>,
-    /// The loop, between `open` and `run`.
-    opened: Mutex<Option<Manager<Context>>>,
-    run: Mutex<RunState>,
-}
-
-/// What belongs to one run of a manager.
-#[derive(Default)]
-struct RunState {
-    /// The connections whose callbacks an executor runs.
-    crew: Arc<Crew>,
-    /// How long to wait for their last ones; set by a shutdown.
-    until: Option<Instant>,
+    /// Since the last `open`.
+    life: Mutex<Option<Arc<Life>>>,
 }
 
 impl WebSocketManager {
-    fn run_state(&self) -> std::sync::MutexGuard<'_, RunState> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    fn current(&self) -> Option<Arc<Life>> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn opened(&self) -> std::sync::MutexGuard<'_, Option<Manager<Context>>> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    fn roster(&self) -> Roster {
+        self.current().map(|life| life.roster.clone()).unwrap_or_default()
+    }
+
+    /// Fails in a forked child, until the manager is opened there.
+    fn check_process(&self) -> PyResult<()> {
+        let Some(process) = self.current().and_then(|life| life.elsewhere()) else { return Ok(()) };
+        let message = format!("this server was started in another process (pid {process})");
+        Err(PyRuntimeError::new_err(message))
     }
 }
 
@@ -92,11 +88,9 @@ impl WebSocketManager {
         Ok(Self {
             handle: Handle::new(config),
             negotiator,
-            roster: Roster::default(),
             timings: Arc::default(),
             slow_callback_warning,
-            opened: Mutex::new(None),
-            run: Mutex::default(),
+            life: Mutex::new(None),
         })
     }
 
@@ -106,31 +100,38 @@ impl WebSocketManager {
     fn open(&self, py: Python<'_>) -> PyResult<()> {
         logging::follow_python_level(py)?;
         let manager = Manager::new(&self.handle).map_err(names::loop_error)?;
-        *self.opened() = Some(manager);
-        *self.run_state() = RunState::default();
+        let life = Some(Life::new(manager));
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life;
         Ok(())
     }
 
-    /// Run the loop on this thread until `shut_down`: the body of the manager thread.
+    /// Life the loop on this thread until `shut_down`: the body of the manager thread.
     ///
     /// Raises `RuntimeError` unless the manager was opened, `OSError` if waiting fails.
     fn run(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut manager) = self.opened().take() else {
+        let opened = self.current().and_then(|life| Some((life.take()?, life)));
+        let Some((manager, life)) = opened else {
             return Err(PyRuntimeError::new_err("this WebSocketManager is not open"));
         };
         let stopwatch = Stopwatch::new(Arc::clone(&self.timings), self.slow_callback_warning);
-        let crew = Arc::clone(&self.run_state().crew);
-        let mut dispatcher = Dispatcher::new(self.roster.clone(), stopwatch, Arc::clone(&crew));
-        let result = py.detach(|| {
-            let result = manager.run(&mut dispatcher);
-            drop(manager); // its other thread ends with it
-            result
-        });
-        let until = self.run_state().until.filter(|_| result.is_ok());
-        crew.finish(py, until);
-        logging::deliver(py);
-        self.roster.clear(); // of those that an error has left
-        result.map_err(names::loop_error)
+        let crew = &life.crew;
+        let mut dispatcher = Dispatcher::new(life.roster.clone(), stopwatch, Arc::clone(crew));
+        match py.detach(|| fork::run(&life, manager, &mut dispatcher)) {
+            Ok(result) => {
+                crew.finish(py, life.until().filter(|_| result.is_ok()));
+                logging::deliver(py);
+                life.roster.clear(); // of those that an error has left
+                result.map_err(names::loop_error)
+            }
+            Err(Forked { error }) => error.map_or(Ok(()), Err),
+        }
+    }
+
+    /// Go on without a loop that was shut down and does not end, because a callback does not
+    /// return: its connections are cut off, and the manager can be opened again. The callback and
+    /// those that follow to the end of each connection are still called, when it does return.
+    fn leave_behind(&self) {
+        self.handle.leave_behind();
     }
 
     /// Close all connections with 1001, also those that are adopted from now on; what is not
@@ -141,9 +142,9 @@ impl WebSocketManager {
         let timeout = seconds(timeout)?;
         // What is cut off at the end of that time still has its callbacks.
         let until = Instant::now().checked_add(timeout.mul_f64(1.0 + SHARE_OF_LAST_CALLBACKS));
-        let mut run = self.run_state();
-        run.until = [run.until, until].into_iter().flatten().min();
-        drop(run);
+        if let Some(life) = self.current() {
+            life.end_by(until);
+        }
         self.handle.shut_down(timeout);
         Ok(())
     }
@@ -151,7 +152,7 @@ impl WebSocketManager {
     /// Whether this thread is in a callback that an executor runs for this manager: then it cannot
     /// wait for `run` to return.
     fn calls_back_here(&self) -> bool {
-        self.run_state().crew.is_here()
+        self.current().is_some_and(|life| life.crew.is_here())
     }
 
     /// Say that no socket will be adopted any more, so that `run` may return.
@@ -180,7 +181,7 @@ impl WebSocketManager {
     /// of the `permit`; without one the connection is not counted. `source` makes the request; `agreement` is what `response`, the 101 to send, says about extensions; `received`
     /// is what came behind the handshake.
     ///
-    /// Raises `RuntimeError` if the manager does not run.
+    /// Raises `RuntimeError` if the manager does not life.
     #[expect(clippy::too_many_arguments, reason = "one call from Python, with names there")]
     fn adopt(
         &self,
@@ -202,6 +203,7 @@ impl WebSocketManager {
         let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
+        self.check_process()?;
         let deferred = context.is_deferred();
         self.handle
             .adopt(Adoption { stream, response, received, deflate, deferred, permit, context })
@@ -227,6 +229,7 @@ impl WebSocketManager {
         exclude: Option<&Bound<'_, WebSocketConnection>>,
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
+        self.check_process()?;
         let except = exclude.map(|connection| connection.get().core());
         let compress = compression(compress);
         let sent = match message {
@@ -247,7 +250,7 @@ impl WebSocketManager {
     /// The connections between `on_connection_established` and `on_connection_closed`: a new list.
     #[getter]
     fn connections(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
-        self.roster.snapshot(py)
+        self.roster().snapshot(py)
     }
 
     /// What the manager has counted, as a `ManagerStats`.
@@ -265,7 +268,7 @@ impl WebSocketManager {
         fields.set_item("messages_dropped", counters.messages_dropped)?;
         fields.set_item("bytes_dropped", counters.bytes_dropped)?;
         fields.set_item("broadcasts_dropped", counters.broadcasts_dropped)?;
-        fields.set_item("queue_bytes", self.roster.queue_bytes())?;
+        fields.set_item("queue_bytes", self.roster().queue_bytes())?;
         fields.set_item("gil_wait_total", self.timings.gil_wait.total())?;
         fields.set_item("gil_wait_max", self.timings.gil_wait.max())?;
         fields.set_item("callback_time_total", self.timings.callbacks.total())?;
@@ -278,7 +281,7 @@ impl WebSocketManager {
     }
 
     fn __len__(&self) -> usize {
-        self.roster.len()
+        self.roster().len()
     }
 
     /// A manager is true, also while it has no connections.
@@ -289,7 +292,7 @@ impl WebSocketManager {
 
     fn __repr__(&self) -> String {
         let state = if self.handle.is_running() { "running" } else { "stopped" };
-        format!("<WebSocketManager {state}, {} connections>", self.roster.len())
+        format!("<WebSocketManager {state}, {} connections>", self.roster().len())
     }
 }
 

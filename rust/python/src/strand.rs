@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use handy_ws_core::manager;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -67,13 +68,15 @@ struct State {
 pub(crate) struct Strand {
     crew: Arc<Crew>,
     state: Mutex<State>,
+    /// That of the process which the connection belongs to.
+    generation: u32,
 }
 
 impl Strand {
     /// A strand without jobs; `push` is given an `Established` first and a `Closed` last.
     pub(crate) fn new(crew: Arc<Crew>) -> Self {
         let state = State { jobs: VecDeque::new(), has_drained: false, activity: Activity::Idle };
-        Self { crew, state: Mutex::new(state) }
+        Self { crew, state: Mutex::new(state), generation: manager::generation() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -81,8 +84,16 @@ impl Strand {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a callback has forked, and this is the child.
+    fn is_elsewhere(&self) -> bool {
+        self.generation != manager::generation()
+    }
+
     /// The next job; none leaves whoever asks without work.
     fn next(&self) -> Option<Job> {
+        if self.is_elsewhere() {
+            return None;
+        }
         let mut state = self.lock();
         let job = state.jobs.pop_front();
         state.has_drained &= !matches!(job, Some(Job::Drained));
@@ -219,7 +230,7 @@ fn perform_all(py: Python<'_>, connection: &Py<WebSocketConnection>) {
 fn perform(py: Python<'_>, strand: &Strand, connection: &Py<WebSocketConnection>, job: Job) {
     let is_last = matches!(job, Job::Closed);
     job.perform(py, connection);
-    if is_last {
+    if is_last && !strand.is_elsewhere() {
         strand.crew.leave();
     }
 }

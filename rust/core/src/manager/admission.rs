@@ -16,9 +16,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use super::Config;
+use super::fork::{PerProcess, generation};
 
 /// The limit that a handshake has run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +69,7 @@ pub(super) struct Admission {
     max_connections: Option<usize>,
     max_connections_per_address: Option<usize>,
     max_pending_handshakes: usize,
-    state: Mutex<State>,
+    state: PerProcess<State>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +87,7 @@ impl Admission {
             max_connections: config.max_connections,
             max_connections_per_address: config.max_connections_per_address,
             max_pending_handshakes: config.max_pending_handshakes,
-            state: Mutex::default(),
+            state: PerProcess::new(State::default()),
         }
     }
 
@@ -105,7 +106,12 @@ impl Admission {
             *state.per_network.entry(network).or_default() += 1;
         }
         drop(state);
-        Ok(Permit { admission: Arc::clone(admission), network, is_pending: true })
+        Ok(Permit {
+            admission: Arc::clone(admission),
+            network,
+            is_pending: true,
+            generation: generation(),
+        })
     }
 
     fn refusal(&self, state: &State, network: Option<IpAddr>) -> Option<Refused> {
@@ -137,7 +143,7 @@ impl Admission {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics between two counts that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -159,6 +165,8 @@ pub struct Permit {
     /// What it counts for, if that is limited.
     network: Option<IpAddr>,
     is_pending: bool,
+    /// Of the process where it is counted: a forked child has copies that are not.
+    generation: u32,
 }
 
 impl Permit {
@@ -173,6 +181,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.generation != generation() {
+            return;
+        }
         let mut state = self.admission.lock();
         state.connections -= 1;
         state.pending -= usize::from(self.is_pending);

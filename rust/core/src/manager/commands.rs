@@ -25,7 +25,10 @@ impl<C: Send> Loop<C> {
             (peer.link.id == target.id).then_some(&*peer.link)
         });
         let all = self.peers.iter().map(|(_, peer)| &*peer.link);
-        self.queue.take(&mut commands, closing, all);
+        if !self.queue.take(&mut commands, &self.waker, closing, all) && !self.left_behind {
+            self.left_behind = true;
+            commands.shuts_down = Some(Duration::ZERO);
+        }
         let Commands { list, arena, shuts_down, .. } = &mut commands;
         for command in list.drain(..) {
             match command {

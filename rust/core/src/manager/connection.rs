@@ -269,6 +269,11 @@ impl<C> Connection<C> {
         self.queue.resume(self.target()); // which does nothing unless the peer is paused
     }
 
+    /// Forbids sending, in a forked child that has a copy of the connection.
+    pub fn sever(&self) {
+        self.link.open.store(false, Ordering::SeqCst);
+    }
+
     pub(super) fn target(&self) -> Target {
         self.link.target()
     }

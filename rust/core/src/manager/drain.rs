@@ -79,6 +79,9 @@ impl Link {
 
     /// Waits until nothing is buffered; false if the time is over first.
     pub(super) fn wait_drained(&self, timeout: Option<Duration>) -> Result<bool, WaitError> {
+        if !self.open.load(Ordering::SeqCst) {
+            return Err(WaitError::Closed); // also in a forked child, where the lock may be lost
+        }
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self.drain.waiting.fetch_add(1, Ordering::SeqCst);
         let result = self.wait_until(deadline);

@@ -8,6 +8,7 @@
 //! stand-in never calls the handler: no two callbacks overlap.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -30,6 +31,7 @@ pub struct Manager<C: Send + 'static> {
     hand_over: Arc<HandOver<Box<Loop<C>>>>,
     /// Gets the loop back from the stand-in that sleeps in it.
     waker: Arc<Waker>,
+    descriptor: RawFd,
     /// What the handler has, and what follows when it returns.
     delivery: Delivery<C>,
     stand_in: Option<JoinHandle<()>>,
@@ -46,12 +48,19 @@ impl<C: Send + 'static> Manager<C> {
             move || stand_in(&hand_over)
         })?;
         Ok(Self {
-            waker: core.waker(),
+            waker: Arc::clone(&core.waker),
+            descriptor: core.poll.as_raw_fd(),
             core: Some(core),
             hand_over,
             delivery: Delivery::new(),
             stand_in: Some(stand_in),
         })
+    }
+
+    /// The descriptor that it waits on: epoll's, say. For those who have to know which there are.
+    #[must_use]
+    pub fn descriptor(&self) -> RawFd {
+        self.descriptor
     }
 
     /// Takes turns until the manager is stopped.

@@ -21,6 +21,7 @@ mod counters;
 mod deadlines;
 mod delivery;
 mod drain;
+mod fork;
 mod hand_over;
 mod handler;
 mod hold;
@@ -47,6 +48,7 @@ pub use admission::{Check, Permit, Refusals, Refused};
 pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
 pub use drain::WaitError;
+pub use fork::{PerProcess, generation, in_forked_child};
 pub use handler::{Batch, Event, Handler, bytes};
 pub use manager::Manager;
 pub use queue::{Adoption, NotRunning};
@@ -199,6 +201,13 @@ impl<C> Handle<C> {
     /// Says that no socket will be adopted any more, so that a loop that shuts down may end.
     pub fn finish(&self) {
         self.queue.finish();
+    }
+
+    /// Stops waiting for a loop that was told to shut down and has not come to its end, because the
+    /// handler has not returned. From here on it is as if it had; [`Manager::new`] may make another
+    /// one. The old one cuts its connections off, and ends when it can.
+    pub fn leave_behind(&self) {
+        self.queue.leave_behind();
     }
 
     /// Whether a loop runs.

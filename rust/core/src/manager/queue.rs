@@ -12,7 +12,7 @@ mod sending;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use mio::Waker;
@@ -23,6 +23,7 @@ use crate::proto::{self, CloseCode, CloseFrame, Opcode};
 use super::admission::Permit;
 use super::connection::{CloseCause, Compress, Link};
 use super::counters::Counters;
+use super::fork::PerProcess;
 use super::output::Dropped;
 use super::peer::Stage;
 use super::{Config, SlowConsumer};
@@ -194,6 +195,7 @@ impl<C> Commands<C> {
     }
 }
 
+/// By default that of a queue without a loop.
 #[derive(Debug)]
 struct State<C> {
     commands: Commands<C>,
@@ -213,10 +215,29 @@ struct Losses {
     broadcasts: u64,
 }
 
+impl<C> Default for State<C> {
+    fn default() -> Self {
+        Self {
+            commands: Commands::default(),
+            asleep: false,
+            waker: None,
+            takings: 0,
+            losses: Losses::default(),
+        }
+    }
+}
+
+impl<C> State<C> {
+    /// Whether that is the loop which the commands are for; it may have been left behind.
+    fn is_for(&self, waker: &Arc<Waker>) -> bool {
+        self.waker.as_ref().is_some_and(|current| Arc::ptr_eq(current, waker))
+    }
+}
+
 /// The queue between all threads and the loop.
 #[derive(Debug)]
 pub(super) struct Queue<C> {
-    state: Mutex<State<C>>,
+    state: PerProcess<State<C>>,
     policy: SlowConsumer,
     send_limit: usize,
     broadcast_limit: usize,
@@ -227,15 +248,8 @@ pub(super) struct Queue<C> {
 
 impl<C> Queue<C> {
     pub(super) fn new(config: &Config) -> Self {
-        let state = State {
-            commands: Commands::default(),
-            asleep: false,
-            waker: None,
-            takings: 0,
-            losses: Losses::default(),
-        };
         Self {
-            state: Mutex::new(state),
+            state: PerProcess::new(State::default()),
             policy: config.slow_consumer,
             send_limit: config.send_queue_limit,
             broadcast_limit: config.broadcast_queue_limit,
@@ -303,6 +317,20 @@ impl<C> Queue<C> {
         self.push_to_loop(Command::Finish);
     }
 
+    /// Leaves the loop behind: it gets no commands any more, and another one may run. It is woken,
+    /// to find that out. What it has not taken is lost.
+    pub(super) fn leave_behind(&self) {
+        let mut state = self.lock();
+        let rest = std::mem::take(&mut state.commands);
+        let waker = state.waker.take();
+        state.losses.messages += rest.messages();
+        drop(state);
+        drop(rest); // this may close sockets
+        if let Some(waker) = waker {
+            interrupt(&waker);
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.lock().waker.is_some()
     }
@@ -327,8 +355,11 @@ impl<C> Queue<C> {
     }
 
     /// Says that the loop is over, unless commands are left that it should still take.
-    pub(super) fn close_if_empty(&self) -> bool {
+    pub(super) fn close_if_empty(&self, waker: &Arc<Waker>) -> bool {
         let mut state = self.lock();
+        if !state.is_for(waker) {
+            return true;
+        }
         let empty = state.commands.is_empty();
         if empty {
             state.waker = None;
@@ -339,7 +370,7 @@ impl<C> Queue<C> {
     /// Says that the loop is over, whatever is left.
     pub(super) fn abandon(&self, waker: &Arc<Waker>) -> Commands<C> {
         let mut state = self.lock();
-        if !state.waker.as_ref().is_some_and(|current| Arc::ptr_eq(current, waker)) {
+        if !state.is_for(waker) {
             return Commands::default(); // it is another loop's by now
         }
         state.waker = None;
@@ -347,25 +378,32 @@ impl<C> Queue<C> {
     }
 
     /// Whether the loop may sleep. From a true on, every push wakes it.
-    pub(super) fn prepare_to_sleep(&self) -> bool {
+    pub(super) fn prepare_to_sleep(&self, waker: &Arc<Waker>) -> bool {
         let mut state = self.lock();
+        if !state.is_for(waker) {
+            return true;
+        }
         state.asleep = state.commands.is_empty();
         state.asleep
     }
 
-    /// Swaps the commands with `into`, which is empty, and says that the loop is awake. For the
-    /// `closing` links, and for `all` if everything is to be closed, no message is accepted any
+    /// Swaps the commands with `into`, which is empty, and says that the loop is awake; false if it
+    /// was left behind. For the `closing` links, and for `all` if everything is to be closed, no message is accepted any
     /// more once this has returned.
     pub(super) fn take<'a>(
         &self,
         into: &mut Commands<C>,
+        waker: &Arc<Waker>,
         closing: impl Iterator<Item = &'a Link>,
         all: impl Iterator<Item = &'a Link>,
-    ) {
+    ) -> bool {
         let mut state = self.lock();
-        state.asleep = false;
-        state.takings += 1;
-        std::mem::swap(&mut state.commands, into);
+        let is_ours = state.is_for(waker);
+        if is_ours {
+            state.asleep = false;
+            state.takings += 1;
+            std::mem::swap(&mut state.commands, into);
+        }
         for link in closing {
             link.shut();
         }
@@ -374,6 +412,7 @@ impl<C> Queue<C> {
                 link.close();
             }
         }
+        is_ours
     }
 
     /// Takes the mark away that says that a `Drained` is owed, unless something waits again.
@@ -384,7 +423,7 @@ impl<C> Queue<C> {
 
     fn lock(&self) -> MutexGuard<'_, State<C>> {
         // Nothing panics between two states that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -412,9 +451,13 @@ fn wake<C>(mut state: MutexGuard<'_, State<C>>) {
     state.asleep = false;
     let waker = state.waker.clone();
     drop(state);
-    if let Some(waker) = waker
-        && let Err(error) = waker.wake()
-    {
+    if let Some(waker) = waker {
+        interrupt(&waker);
+    }
+}
+
+fn interrupt(waker: &Waker) {
+    if let Err(error) = waker.wake() {
         log::error!("cannot wake the WebSocket manager: {error}");
     }
 }

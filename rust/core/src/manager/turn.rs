@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::hash::RandomState;
 use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub(super) struct Loop<C> {
     shared_counters: Arc<SharedCounters>,
     pub(super) counters: Counters,
     /// Ours: by it the queue knows whose loop it is.
-    waker: Arc<Waker>,
+    pub(super) waker: Arc<Waker>,
     pub(super) poll: Poll,
     polled: Events,
     pub(super) clock: Clock,
@@ -82,6 +83,8 @@ pub(super) struct Loop<C> {
     pub(super) stop_deadline: Option<Instant>,
     /// No adoption will come any more.
     pub(super) finishing: bool,
+    /// It was not waited for when it shut down: others have the queue now, and count.
+    pub(super) left_behind: bool,
     /// What ended the stand-in's turns early.
     pub(super) failure: Option<Failure>,
 }
@@ -105,7 +108,8 @@ impl<C: Send> Loop<C> {
             config: handle.config,
             queue: Arc::clone(&handle.queue),
             shared_counters: Arc::clone(&handle.counters),
-            counters: handle.counters.load(),
+            // Those of a loop that was left behind are no connections of this one.
+            counters: Counters { connections: 0, ..handle.counters.load() },
             waker,
             poll,
             polled: Events::with_capacity(MAX_POLLED),
@@ -132,12 +136,9 @@ impl<C: Send> Loop<C> {
             owed: Vec::new(),
             stop_deadline: None,
             finishing: false,
+            left_behind: false,
             failure: None,
         })
-    }
-
-    pub(super) fn waker(&self) -> Arc<Waker> {
-        Arc::clone(&self.waker)
     }
 
     pub(super) fn queue_address(&self) -> usize {
@@ -210,7 +211,7 @@ impl<C: Send> Loop<C> {
 
     /// How long the wait may last; `None` is for ever.
     fn sleep_limit(&mut self, may_sleep: bool) -> Option<Duration> {
-        if !may_sleep || !self.queue.prepare_to_sleep() {
+        if !may_sleep || !self.queue.prepare_to_sleep(&self.waker) {
             self.clock.plan(Some(self.clock.now()));
             return Some(Duration::ZERO);
         }
@@ -280,20 +281,26 @@ impl<C: Send> Loop<C> {
             if let Err(error) = self.poll.registry().deregister(&mut peer.stream) {
                 log::debug!("connection {}: {error}", peer.link.id);
             }
+            // To close it is not enough while a forked child has a copy of the descriptor.
+            let _ = peer.stream.shutdown(Shutdown::Write);
         }
-    }
-
-    pub(super) fn publish_counters(&self) {
-        self.shared_counters.store(&self.counters);
     }
 
     /// Stopped, and everyone has had the `Closed`: those that linger are cut off.
     pub(super) fn is_over(&self) -> bool {
         self.stop_deadline.is_some()
-            && self.finishing
+            && (self.finishing || self.left_behind)
             && self.peers.iter().all(|(_, peer)| peer.stage == Stage::Lingering)
             && self.batch.events.is_empty()
-            && self.queue.close_if_empty()
+            && self.queue.close_if_empty(&self.waker)
+    }
+}
+
+impl<C> Loop<C> {
+    pub(super) fn publish_counters(&self) {
+        if !self.left_behind {
+            self.shared_counters.store(&self.counters);
+        }
     }
 }
 
@@ -307,7 +314,7 @@ impl<C> Drop for Loop<C> {
         // Adoptions that came too late close their sockets here.
         let commands = self.queue.abandon(&self.waker);
         self.counters.drop_messages(commands.messages());
-        self.shared_counters.store(&self.counters);
+        self.publish_counters();
     }
 }
 
