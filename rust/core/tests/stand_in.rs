@@ -16,9 +16,10 @@ use support::{Client, PATIENCE, Seen, Server, end, masked, wait_until};
 
 /// A server whose handler blocks on the text "block" until the test lets it go on.
 struct Blocking {
-    server: Server,
-    blocked: Receiver<()>,
+    /// Dropped first, and the handler goes on: a test that fails ends.
     go_on: Sender<()>,
+    blocked: Receiver<()>,
+    server: Server,
 }
 
 impl Blocking {
@@ -40,7 +41,7 @@ impl Blocking {
                 let _ = released.recv();
             }
         });
-        Self { server, blocked, go_on }
+        Self { go_on, blocked, server }
     }
 
     /// Has a client of its own block the handler. It is number 0, and stays connected.
@@ -295,6 +296,25 @@ fn a_stop_cuts_off_who_does_not_answer_while_the_handler_blocks() {
     one.expect_end();
     blocking.release();
     assert_eq!(server.closed(1).cause, CloseCause::ServerStop);
+}
+
+#[test]
+fn nothing_spins_between_the_end_of_a_stop_and_that_of_the_handler() {
+    const PUSHES: u64 = 100;
+    let blocking = Blocking::new(Config::default());
+    let server = &blocking.server;
+    let _blocker = blocking.block();
+    server.handle.shut_down(Duration::ZERO);
+    wait_until(|| server.handle.counters().connections == 0);
+    let turns = || server.handle.counters().turns;
+    let before = turns();
+    for _ in 0..PUSHES {
+        let last = turns();
+        server.handle.broadcast_text("", None, Compress::Never);
+        wait_until(|| turns() > last);
+    }
+    assert!(turns() <= before + 2 * PUSHES);
+    blocking.release();
 }
 
 #[test]

@@ -215,7 +215,10 @@ impl<C: Send> Loop<C> {
             self.clock.plan(Some(self.clock.now()));
             return Some(Duration::ZERO);
         }
-        let next = self.wheel.next().into_iter().chain(self.stop_deadline).min();
+        // With nobody left to cut off, the stand-in waits for the owner: it would spin otherwise.
+        let is_empty = self.finishing && self.peers.is_empty();
+        let stop_deadline = self.stop_deadline.filter(|_| !is_empty);
+        let next = self.wheel.next().into_iter().chain(stop_deadline).min();
         self.clock.plan(next);
         next.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
