@@ -388,8 +388,8 @@ impl<C> Queue<C> {
     }
 
     /// Swaps the commands with `into`, which is empty, and says that the loop is awake; false if it
-    /// was left behind. For the `closing` links, and for `all` if everything is to be closed, no message is accepted any
-    /// more once this has returned.
+    /// was left behind. For the `closing` links, and for `all` if everything is to be closed, no
+    /// message is accepted any more once this has returned.
     pub(super) fn take<'a>(
         &self,
         into: &mut Commands<C>,
