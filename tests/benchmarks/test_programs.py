@@ -100,3 +100,18 @@ def test_idle() -> None:
     assert (quiet["ping_interval"], quiet["pings"]) == (1e6, 0)
     assert default["ping_interval"] == 20.0
     assert "| no PINGs |" in tables
+
+
+def test_slow() -> None:
+    few = ("--connections", "8", "--silent", "2", "--rounds", "2", "--broadcasts", "5")
+    tables, data = run("slow", *few, "--limit", "65536")
+    policies = [one["policy"] for one in data["measurements"]]
+    assert policies == ["close", "drop_newest", "drop_oldest"]
+    for one in data["measurements"]:
+        assert [ratio > 0 for ratio in one["ratios"]] == [True, True]
+        assert one["stats"]["messages_sent"] == one["received"]
+        assert one["stats"]["messages_dropped"] > 0
+        if one["policy"] != "close":
+            lost = one["expected"] - one["received"]
+            assert one["stats"]["messages_dropped"] == lost
+    assert "| drop_oldest |" in tables

@@ -19,7 +19,7 @@ use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::proto::frame_around;
+use crate::proto::{MAX_CONTROL_PAYLOAD, frame_around};
 
 pub(super) use chunk::Dropped;
 pub(super) use pool::BufferPool;
@@ -29,8 +29,12 @@ use chunk::{Bytes, Chunk, Popped};
 /// Chunks that one vectored write takes. More than this many wait for the next one.
 const MAX_SLICES: usize = 64;
 
-/// A chunk of its own is filled up to this many bytes before another one is begun.
-const CHUNK_SIZE: usize = 64 * 1024;
+/// A chunk of its own is filled up to this many bytes; what does not fit begins another one. It is
+/// freed as a whole, so that of one which is half dropped the other half costs as much.
+const CHUNK_SIZE: usize = 32 * 1024;
+
+/// A control frame is not larger.
+const CONTROL_SIZE: usize = 2 + MAX_CONTROL_PAYLOAD;
 
 /// What one call of [`Output::write_to`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,37 +80,40 @@ impl Output {
 
     /// Copies small frames behind what waits already.
     pub(super) fn append(&mut self, frames: &[u8], pool: &mut BufferPool) {
-        self.append_with(pool, |chunk| chunk.extend_from_slice(frames));
+        self.append_about(frames.len(), pool, |chunk| chunk.extend_from_slice(frames));
     }
 
-    /// Lets `encode` append whole frames behind what waits already. Returns how many bytes it has
-    /// appended.
-    pub(super) fn append_with(
+    /// Lets `encode` append a control frame behind what waits already.
+    pub(super) fn append_with(&mut self, pool: &mut BufferPool, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.append_about(CONTROL_SIZE, pool, encode);
+    }
+
+    /// Lets `encode` append whole frames behind what waits already, which are about so large.
+    pub(super) fn append_about(
         &mut self,
+        size: usize,
         pool: &mut BufferPool,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> usize {
-        if !self.has_room() {
+    ) {
+        if !self.has_room(size) {
             self.chunks.push_back(Chunk::new(Bytes::Own(pool.take())));
         }
-        let Some(Chunk { bytes: Bytes::Own(chunk), .. }) = self.chunks.back_mut() else { return 0 };
+        let Some(Chunk { bytes: Bytes::Own(chunk), .. }) = self.chunks.back_mut() else { return };
         let before = chunk.len();
         encode(chunk);
-        let count = chunk.len() - before;
-        self.unsent += count;
+        self.unsent += chunk.len() - before;
         if chunk.is_empty()
             && let Some(chunk) = self.chunks.pop_back()
         {
             chunk.release(pool);
         }
-        count
     }
 
-    /// Whether there is a chunk at the end that small frames may be added to.
-    fn has_room(&self) -> bool {
+    /// Whether there is a chunk at the end that frames of this size may be added to.
+    fn has_room(&self, size: usize) -> bool {
         let last = self.chunks.back().filter(|_| self.chunks.len() > self.kept);
         match last.map(|chunk| &chunk.bytes) {
-            Some(Bytes::Own(chunk)) => chunk.len() < CHUNK_SIZE,
+            Some(Bytes::Own(chunk)) => chunk.len() + size <= CHUNK_SIZE,
             Some(Bytes::Response(_) | Bytes::Shared(_)) | None => false,
         }
     }
@@ -142,11 +149,8 @@ impl Output {
                     self.unsent -= size;
                 }
                 Some(Popped::Control(frame)) => self.keep(&frame, pool),
-                None => {
-                    if let Some(empty) = self.chunks.remove(self.kept) {
-                        empty.release(pool);
-                    }
-                }
+                // Freed: a pool that is filled by those who are slow would be no help to them.
+                None => drop(self.chunks.remove(self.kept)),
             }
         }
         if self.kept == 0 {

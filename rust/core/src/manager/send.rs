@@ -69,7 +69,7 @@ impl<C: Send> Loop<C> {
         };
         match (compress, &mut peer.deflate, frames) {
             (Compress::Allow, Some(deflate), frames) => {
-                peer.output.append_with(&mut self.pool, |out| {
+                peer.output.append_about(size, &mut self.pool, |out| {
                     deflate.compress(frames.bytes(arena), &mut self.deflaters, out);
                 });
             }

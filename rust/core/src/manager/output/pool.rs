@@ -7,7 +7,7 @@ use super::CHUNK_SIZE;
 const POOL_SIZE: usize = 4 << 20;
 
 /// A buffer that has grown beyond this is not kept.
-const MAX_POOLED: usize = 4 * CHUNK_SIZE;
+const MAX_POOLED: usize = 8 * CHUNK_SIZE;
 
 /// Empty buffers for reuse.
 #[derive(Debug, Default)]
