@@ -13,6 +13,7 @@ PORT ?= 8080
 REPEAT ?= 1
 STREAMS ?= 100000
 SEED ?= 1
+MINUTES ?= 30
 # The shell has a variable of that name, which counts.
 FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
@@ -34,7 +35,7 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check autobahn autobahn-sample differential fuzz bench-compression docs clean
+.PHONY: help demo test check autobahn autobahn-sample differential fuzz soak bench-compression docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
@@ -62,6 +63,9 @@ fuzz: $(DONE)/wheel $(DONE)/test-tools  ## Fuzz each Rust target, and then Pytho
 	fuzz/run $(FUZZ_SECONDS)
 	end=$$(($$(date +%s) + $(FUZZ_SECONDS))); while (($$(date +%s) < end)); do \
 	    $(BIN)/python -m pytest -q -m hypothesis --hypothesis-profile=fuzz --timeout=0; done
+
+soak: $(DONE)/wheel $(DONE)/test-tools  ## Run 2,000 clients and all faults, MINUTES=30; reports/soak
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt

@@ -1,14 +1,16 @@
 """The clients' process: ``python -m tests.faults.endings.client HOST PORT SEED COUNT STAYING``.
 
 Opens STAYING connections that stay until the server stops, and half as many that last long. Then
-makes COUNT connections, `AT_ONCE` at a time, each of which ends in its own way; prints ``done``,
-and when the server has stopped and all is over, what the clients have seen, as JSON.
+makes COUNT connections, `AT_ONCE` at a time, each of which ends in its own way; prints, as JSON,
+which of them have not ended in time, and when the server has stopped and all is over, what the
+clients have seen.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 
 from tests.faults.endings.catalogue import AT_STOP, LONG, WHENEVER, draw
@@ -17,6 +19,7 @@ from tests.faults.loop import Loop, Task
 from tests.faults.stream import Refused, Stream
 
 AT_ONCE = 800
+LIMIT = 60.0  # seconds
 _LATE = (EOFError, OSError, Refused, Surprise)
 
 
@@ -30,10 +33,13 @@ class Clients:
     #: The numbers of those that have seen the 101.
     accepted: list[int] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
+    #: Those that are there.
+    live: dict[int, Ending] = field(default_factory=dict)
 
     def visit(self, number: int, ending: Ending) -> Task[None]:
         """Be one client, from its connection to its end."""
         plan = Plan.of(self.seed, number)
+        self.live[number] = ending
         stream = Stream(self.loop, receive_buffer=ending.receive_buffer)
         try:
             if (yield from ending.open(stream, self.address, plan)):
@@ -42,6 +48,7 @@ class Clients:
         except _LATE as error:
             self.surprises.append(f"{number} {ending.name}: {error!r}")
         finally:
+            del self.live[number]
             stream.close()
 
     def visit_all(self, visits: list[tuple[int, Ending]]) -> Task[None]:
@@ -62,8 +69,10 @@ def main(arguments: list[str]) -> None:
     visits = list(enumerate(draw(seed, count, WHENEVER)))
     for _ in range(AT_ONCE):
         clients.loop.spawn(clients.visit_all(visits))
-    clients.loop.run(until=lambda: clients.loop.tasks <= staying)
-    print("done", flush=True)
+    deadline = time.monotonic() + LIMIT
+    clients.loop.run(until=lambda: clients.loop.tasks <= staying or time.monotonic() > deadline)
+    late = [f"{number} {ending.name}" for number, ending in clients.live.items()]
+    print(json.dumps([text for text in late if "Stays" not in text]), flush=True)
     clients.loop.run()
     print(json.dumps({"accepted": clients.accepted, "surprises": clients.surprises}), flush=True)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 SETTLING = 2.0  # minutes; a quarter of a soak that is shorter than eight
+SHORTEST = 1.0  # minutes, to say whether anything grows
 PROBES = 20
 PATIENCE = 120.0
 #: In the middle, and at the end, of the lives of peers that vanish.
@@ -134,7 +135,10 @@ def run(options: argparse.Namespace) -> bool:
         final = server.ask("stop")
     complaints = watcher.complaints + [text for seen in last for text in seen.complaints]
     results = [(f"complaints: {complaints[:20]}", not complaints)]
-    results += check_flat(samples, min(SETTLING, options.minutes / 4))
+    if options.minutes < SHORTEST:
+        print("too short to say whether anything grows")
+    else:
+        results += check_flat(samples, min(SETTLING, options.minutes / 4))
     results += check_end(fresh, final, [seen.last for seen in last])
     print(f"faults: {last[0].last['faults']}")
     print(f"peers that have vanished: {vanishing.vanished} {vanishing.trouble}")

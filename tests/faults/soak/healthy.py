@@ -71,10 +71,11 @@ class Pace:
 class Healthy:
     """One client."""
 
-    def __init__(self, scene: Scene, pace: Pace, address: tuple[str, int]) -> None:
+    def __init__(self, scene: Scene, pace: Pace, address: tuple[str, int], path: str) -> None:
         self._scene = scene
         self._pace = pace
         self._address = address
+        self._path = path
         self._stream = Stream(scene.loop)
         self._next = {"echo": 0, "tick": 0, "word": 0}
         #: When what is not answered yet was sent.
@@ -87,7 +88,7 @@ class Healthy:
         """Connect, talk for a while, and leave politely."""
         scene = self._scene
         try:
-            yield from self._stream.open(self._address)
+            yield from self._stream.open(self._address, self._path)
             yield from self._be_there()
             scene.finished += 1
         except (EOFError, OSError, Refused, ValueError) as error:

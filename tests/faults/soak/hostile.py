@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.faults.soak.healthy import Scene
 
 LIMIT = 60.0
+PATHS = ("/", "/pool")
 _TINY = 4096  # the receive buffer of one that does not read
 _SCRIPT = (
     frame(TEXT, b"echo 0 begun", fin=False)
@@ -101,7 +102,7 @@ class Hostile:
     def _open(self, *, receive_buffer: int | None = None) -> Task[Stream]:
         stream = Stream(self._scene.loop, receive_buffer=receive_buffer)
         try:
-            yield from stream.open(self._scene.address)
+            yield from stream.open(self._scene.address, self._rng.choice(PATHS))
         except BaseException:
             stream.close()
             raise
@@ -202,7 +203,7 @@ class Hostile:
     def is_cut(self) -> Task[None]:
         """Talk through a proxy that delays, chops, and cuts both ways in the middle."""
         with closing(Stream(self._scene.loop, source="127.0.0.1")) as stream:
-            yield from stream.open(self._cutting)
+            yield from stream.open(self._cutting, self._rng.choice(PATHS))
             while True:
                 yield from stream.send(_SCRIPT)
                 if (yield Wait(stream, time.monotonic() + 0.1)):

@@ -19,7 +19,7 @@ import sys
 from tests.faults.loop import Loop, Task
 from tests.faults.proxy import Proxy
 from tests.faults.soak.healthy import Healthy, Pace, Scene
-from tests.faults.soak.hostile import Hostile
+from tests.faults.soak.hostile import PATHS, Hostile
 from tests.faults.stream import Stream
 
 #: Half of the clients stay for long, half come and go.
@@ -30,17 +30,19 @@ PROBING = Pace(echo_interval=0.1, ping_interval=0.1, shortest_life=1e6, longest_
 BEHIND_PROXY = 50
 
 
-def healthy(scene: Scene, pace: Pace, address: tuple[str, int]) -> Task[None]:
+def healthy(scene: Scene, pace: Pace, address: tuple[str, int], path: str) -> Task[None]:
     """Be one healthy client after the other."""
     while not scene.is_over:
-        yield from Healthy(scene, pace, address).live()
+        yield from Healthy(scene, pace, address, path).live()
 
 
 def arrive(scene: Scene, count: int, paces: list[Pace], slow: tuple[str, int]) -> Task[None]:
     """Let the healthy clients come, a few at a time."""
     for number in range(count):
         address = slow if number % BEHIND_PROXY == 1 else scene.address
-        scene.loop.spawn(healthy(scene, paces[number % len(paces)], address))
+        # Kinds alternate at different steps, so that there are all combinations of them.
+        pace, path = paces[number % len(paces)], PATHS[number // 2 % len(PATHS)]
+        scene.loop.spawn(healthy(scene, pace, address, path))
         if number % 20 == 0:
             yield from Stream.pause(0.02)
 

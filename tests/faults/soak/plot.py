@@ -104,8 +104,9 @@ def _draw_panel(panel: Panel, rows: Sequence[dict[str, float]]) -> Iterator[str]
 
 def _linear_scale(values: Sequence[float]) -> list[float]:
     """Return round marks from 0 to beyond the greatest value."""
-    step = _round_up(max(*values, 1e-9) / 4)
-    return [step * number for number in range(math.ceil(max(values) / step) + 1)]
+    top = max(values) or 1.0
+    step = _round_up(top / 4)
+    return [step * number for number in range(math.ceil(top / step) + 1)]
 
 
 def _log_scale(values: Sequence[float]) -> list[float]:

@@ -5,7 +5,8 @@ line of JSON: ``stats`` tells how it is, ``stop`` stops the server and tells wha
 
 The handler is of the kind that programs have: it echoes, and has work that takes a while now and
 then; a thread broadcasts, and others send to single connections. Everything sent has a number, so
-that the clients see whether anything is lost.
+that the clients see whether anything is lost. The callbacks of the path ``/`` run on the manager's
+thread, those of ``/pool`` on an executor.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 from handy_ws import (
     ConnectionClosed,
     HttpServer,
+    PathHandler,
     SendResult,
     ServerConfig,
     WebSocketBinaryMessage,
@@ -73,6 +75,7 @@ class SoakHandler(WebSocketMessageHandler):
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool
+        self._lock = threading.Lock()
         self._native = ctypes.PyDLL(None)  # which keeps the interpreter's lock, unlike CDLL
         self.established = 0
         self.messages = 0
@@ -81,11 +84,11 @@ class SoakHandler(WebSocketMessageHandler):
 
     def on_connection_established(self, connection: WebSocketConnection) -> None:
         connection.user_data = Visit()
-        self.established += 1
+        with self._lock:
+            self.established += 1
 
     def on_text_message(self, message: WebSocketTextMessage) -> None:
-        self._expect_open(message.connection)
-        self.messages += 1
+        self._count(message.connection)
         verb, _, rest = message.payload.partition(" ")
         connection = message.connection
         if verb == "echo":
@@ -105,8 +108,7 @@ class SoakHandler(WebSocketMessageHandler):
             raise Deliberate
 
     def on_binary_message(self, message: WebSocketBinaryMessage) -> None:
-        self._expect_open(message.connection)
-        self.messages += 1
+        self._count(message.connection)
         with contextlib.suppress(ConnectionClosed):
             message.connection.send_binary(message.payload)
 
@@ -114,7 +116,13 @@ class SoakHandler(WebSocketMessageHandler):
         self._expect_open(connection)
         connection.user_data.is_closed = True
         assert connection.close_cause is not None
-        self.causes[connection.close_cause.value] += 1
+        with self._lock:
+            self.causes[connection.close_cause.value] += 1
+
+    def _count(self, connection: WebSocketConnection) -> None:
+        self._expect_open(connection)
+        with self._lock:
+            self.messages += 1
 
     def _expect_open(self, connection: WebSocketConnection) -> None:
         visit = connection.user_data
@@ -149,11 +157,13 @@ class Logged(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self.counts: collections.Counter[str] = collections.Counter()
+        self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[0] if record.exc_info else None
         words = record.getMessage().split(" ")[:2]
-        self.counts[error.__name__ if error else " ".join(words)] += 1
+        with self._lock:
+            self.counts[error.__name__ if error else " ".join(words)] += 1
         return False
 
 
@@ -196,10 +206,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log = Logged()
     logging.getLogger("handy_ws").addFilter(log)
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(4) as executor:
         handler = SoakHandler(pool)
+        paths = PathHandler().add("/", WebSocketHandler(handler))
+        paths.add("/pool", WebSocketHandler(handler, executor=executor))
         config = ServerConfig(host="0.0.0.0", port=0, backlog=4096, websocket=CONFIG)  # noqa: S104
-        server = HttpServer(WebSocketHandler(handler), config)
+        server = HttpServer(paths, config)
         server.start_in_thread()
         print(json.dumps({"port": server.address[1], "pid": os.getpid()}), flush=True)
         serve(server, handler, log)
