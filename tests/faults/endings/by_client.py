@@ -33,7 +33,7 @@ class Closes(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
         check(visitor.echoes == plan.texts, "echoes", visitor.echoes)
@@ -50,7 +50,7 @@ class ClosesWithoutCode(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(frame(CLOSE))
+        yield from visitor.close(frame(CLOSE))
         code = yield from visitor.read_close()
         check(code == NO_STATUS, "code", code)
         check(visitor.echoes == plan.texts, "echoes", visitor.echoes)
@@ -64,7 +64,7 @@ class ClosesByteByByte(Closes):
         yield from visitor.send_texts()
         closing = close_frame(plan)
         for index in range(len(closing)):
-            yield from visitor.stream.send(closing[index : index + 1])
+            yield from visitor.close(closing[index : index + 1])
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
         yield from visitor.read_end()
@@ -76,7 +76,7 @@ class ClosesAndTalksOn(Closes):
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
         behind = plan.choose([frame(TEXT, b"late"), b"\xff" * 50, close_frame(plan), frame(PING)])
-        yield from visitor.stream.send(close_frame(plan) + behind)
+        yield from visitor.close(close_frame(plan) + behind)
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
         # Unread bytes make a reset of the server's end, but not before the CLOSE was read.
@@ -88,7 +88,7 @@ class ClosesAndHalfCloses(Closes):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         visitor.stream.half_close()
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
@@ -111,7 +111,7 @@ class ClosesAndResets(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         visitor.stream.reset()
 
 
@@ -199,6 +199,7 @@ class ClosesInHandshake(Ending):
         return True
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
+        yield from visitor.close(b"")  # that was it
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
         check(visitor.echoes == plan.texts, "echoes", visitor.echoes)

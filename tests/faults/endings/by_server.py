@@ -80,7 +80,7 @@ class IsClosedWhileItCloses(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         code = yield from visitor.read_close()
         check(code in {plan.code, plan.other_code}, "code", code)
         yield from visitor.read_end()
@@ -129,7 +129,7 @@ class BothClose(_Asked):
         yield from visitor.do()
         if plan.chance < 0.7:
             yield from visitor.stream.pause(plan.other_chance * 0.003)
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         code = yield from visitor.read_close()
         check(code in self.codes(plan), "code", code)
         yield from visitor.read_end()
@@ -218,7 +218,7 @@ class RaisesInClose(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         code = yield from visitor.read_close()
         check(code in {plan.code, CloseCode.INTERNAL_ERROR}, "code", code)
         yield from visitor.read_end()
@@ -235,7 +235,7 @@ class RaisesInClosed(Ending):
 
     def client(self, visitor: Visitor, plan: Plan) -> Task[None]:
         yield from visitor.send_texts()
-        yield from visitor.stream.send(close_frame(plan))
+        yield from visitor.close(close_frame(plan))
         code = yield from visitor.read_close()
         check(code == plan.code, "code", code)
         yield from visitor.read_end()

@@ -19,7 +19,7 @@ from tests.faults.loop import Loop, Task
 from tests.faults.stream import Refused, Stream
 
 AT_ONCE = 800
-LIMIT = 60.0  # seconds
+LIMIT = 180.0  # seconds
 _LATE = (EOFError, OSError, Refused, Surprise)
 
 

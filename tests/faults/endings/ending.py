@@ -6,7 +6,6 @@ of the ending, and the number from which its `Plan` follows, the same on both si
 
 from __future__ import annotations
 
-import contextlib
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -104,6 +103,7 @@ class Visitor:
         self.plan = plan
         #: The number of the next text of each kind.
         self._next = {"echo": 0, "word": 0, "tick": 0}
+        self._is_closing = False
 
     @property
     def echoes(self) -> int:
@@ -125,6 +125,11 @@ class Visitor:
     def do(self) -> Task[None]:
         """Ask the server for its part."""
         yield from self.stream.send(frame(TEXT, DO.encode()))
+
+    def close(self, closing: bytes) -> Task[None]:
+        """Send a CLOSE frame, or a part of it, and answer no PING any more."""
+        self._is_closing = True
+        yield from self.stream.send(closing)
 
     def read_close(self) -> Task[int]:
         """Read to the server's CLOSE, and return its code."""
@@ -161,9 +166,8 @@ class Visitor:
         if received.first == 0x80 | CLOSE:
             return int.from_bytes(kind[:2], "big") if received.payload else NO_STATUS
         if received.opcode == PING:
-            # Small, and behind little: a socket that does not take it whole takes nothing. One
-            # that has sent its FIN cannot answer any more.
-            with contextlib.suppress(OSError):
+            if not self._is_closing:
+                # Small, and behind little: a socket that does not take it whole takes nothing.
                 self.stream.send_some(frame(PONG, received.payload))
             return None
         if received.opcode == PONG:
