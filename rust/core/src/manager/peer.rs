@@ -1,30 +1,26 @@
 //! One socket of the loop: its stream, its protocol state, its output.
 
 mod backlog;
+mod intake;
 
-use std::io::{self, Read};
+use std::io;
 use std::net::Shutdown;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 
 use crate::proto::deflate::{Agreement, OutboundDeflate};
-use crate::proto::{
-    self, CloseCode, CloseFrame, Inflation, Input, Limits, Opcode, Payload, ProtocolError,
-    Received, SharedInflater,
-};
+use crate::proto::{self, CloseCode, CloseFrame, Inflation};
 
 use super::admission::Permit;
-use super::clock::Clock;
 use super::connection::{CloseCause, End, Link};
 use super::counters::Counters;
 use super::deadlines::Deadlines;
-use super::handler::Event;
 use super::output::{BufferPool, Output, Written};
 use super::rate::MessageRate;
-use super::read::{Readiness, Taken};
+
+pub(super) use intake::Intake;
 
 /// The life of a socket. The closing handshake is `protocol`'s; this is the TCP connection's end.
 ///
@@ -55,10 +51,6 @@ pub(super) enum Stage {
     Lingering,
     Gone,
 }
-
-/// What a byte that comes compressed takes off the budget, beside the bytes that it becomes: there
-/// are streams that take time to inflate and become nothing.
-const COST_OF_COMPRESSED_BYTE: usize = 8;
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]
@@ -107,19 +99,6 @@ pub(super) struct Peer {
     drained_in: u64,
 }
 
-/// What a peer needs of the loop to take bytes in.
-pub(super) struct Intake<'a, C> {
-    pub(super) limits: &'a Limits,
-    pub(super) inflater: &'a mut SharedInflater,
-    /// Bytes that may still be inflated in this turn: decoding what may be compressed stops when
-    /// none are left.
-    pub(super) inflate_budget: &'a mut usize,
-    pub(super) pool: &'a mut BufferPool,
-    pub(super) events: &'a mut Vec<Event<C>>,
-    pub(super) counters: &'a mut Counters,
-    pub(super) clock: &'a Clock,
-}
-
 impl Peer {
     /// A peer that is sent the 101 response first.
     pub(super) fn new(
@@ -159,154 +138,6 @@ impl Peer {
             pressed: false,
             drained_in: 0,
         }
-    }
-
-    /// Reads once into `arena[room]` and decodes what came, in place.
-    pub(super) fn read<C>(
-        &mut self,
-        arena: &mut [u8],
-        room: Range<usize>,
-        intake: &mut Intake<'_, C>,
-    ) -> Taken {
-        let asked = room.len();
-        let result = loop {
-            match self.stream.read(&mut arena[room.clone()]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
-        match result {
-            Ok(0) => {
-                self.fin = true;
-                Taken::default()
-            }
-            Ok(count) => {
-                intake.counters.bytes_received += count as u64;
-                self.deadlines.heard();
-                let arrived = &mut arena[room.start..room.start + count];
-                let used = self.decode(arrived, Some(room.start), intake);
-                if self.deflate.is_some() {
-                    let cost = count * COST_OF_COMPRESSED_BYTE;
-                    *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
-                }
-                // A short read has emptied the socket, except for a FIN behind the data.
-                let more = count == asked || self.read_closed || self.holds();
-                let readiness = if more { Readiness::More } else { Readiness::Drained };
-                Taken { count, kept: if used { count } else { 0 }, readiness }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Taken { readiness: Readiness::Drained, ..Taken::default() }
-            }
-            Err(error) => {
-                log::debug!("connection {}: {error}", self.link.id);
-                Taken::default()
-            }
-        }
-    }
-
-    /// Feeds the protocol with bytes that stand at `base` in the arena, or, for what was read
-    /// behind the handshake, not in it. Returns whether the batch now refers to `bytes`.
-    pub(super) fn decode<C>(
-        &mut self,
-        bytes: &mut [u8],
-        base: Option<usize>,
-        intake: &mut Intake<'_, C>,
-    ) -> bool {
-        let slot = self.link.slot;
-        let mut used = false;
-        let mut start = 0;
-        loop {
-            if *intake.inflate_budget == 0 && self.deflate.is_some() {
-                self.held = bytes[start..].to_vec();
-                return used;
-            }
-            let mut input = Input::new(&mut bytes[start..]);
-            let received = self.protocol.receive(intake.limits, intake.inflater, &mut input);
-            let Some(received) = received else { return used };
-            let end = start + input.position();
-            let event = match received {
-                Received::Text(payload) => {
-                    self.spend(&payload, intake.inflate_budget);
-                    let payload = place(payload, &bytes[start..], base.map(|base| base + start));
-                    used |= matches!(payload, Payload::InPlace(_));
-                    Event::Text { slot, payload }
-                }
-                Received::Binary(payload) => {
-                    self.spend(&payload, intake.inflate_budget);
-                    let payload = place(payload, &bytes[start..], base.map(|base| base + start));
-                    used |= matches!(payload, Payload::InPlace(_));
-                    Event::Binary { slot, payload }
-                }
-                Received::Close(frame) => {
-                    self.close_answered = self.protocol.is_closed();
-                    self.cause.get_or_insert(CloseCause::Peer);
-                    Event::CloseMessage { slot, frame }
-                }
-                Received::Ping(payload) => {
-                    let echo = super::handler::bytes(&payload, &bytes[start..]);
-                    self.pong_backlog += proto::encoded_size(echo.len());
-                    self.output.append_with(intake.pool, |out| {
-                        proto::encode_frame(out, Opcode::Pong, echo);
-                    });
-                    start = end;
-                    continue;
-                }
-                Received::Pong(payload) => {
-                    let answer = super::handler::bytes(&payload, &bytes[start..]);
-                    if let Some(latency) = self.deadlines.pong(answer, intake.clock) {
-                        self.link.note_latency(latency);
-                    }
-                    start = end;
-                    continue;
-                }
-                Received::Failed(error) => {
-                    self.cause.get_or_insert(CloseCause::ProtocolError);
-                    log::debug!("connection {}: {error}", self.link.id);
-                    self.ask_for_answer(intake.events);
-                    return used;
-                }
-            };
-            let is_message = !matches!(event, Event::CloseMessage { .. });
-            if is_message {
-                if !self.rate.allows_message(intake.clock.now()) {
-                    self.protocol.fail(ProtocolError::TooManyMessages);
-                    self.cause.get_or_insert(CloseCause::ProtocolError);
-                    self.ask_for_answer(intake.events);
-                    return used;
-                }
-                intake.counters.messages_received += 1;
-                self.deadlines.message(intake.clock.now());
-            }
-            intake.events.push(event);
-            if !is_message {
-                self.ask_for_answer(intake.events);
-            }
-            start = end;
-        }
-    }
-
-    /// Of a deferred peer, tells the handler where our CLOSE belongs.
-    fn ask_for_answer<C>(&self, events: &mut Vec<Event<C>>) {
-        if self.deferred && self.protocol.needs_answer() {
-            events.push(Event::Answer { slot: self.link.slot });
-        }
-    }
-
-    /// Takes what an inflated message has cost off the budget.
-    fn spend(&self, payload: &Payload, inflate_budget: &mut usize) {
-        if let (Payload::Assembled(bytes), Some(_)) = (payload, &self.deflate) {
-            *inflate_budget = inflate_budget.saturating_sub(bytes.len());
-        }
-    }
-
-    /// What was read in an earlier turn and is to be decoded before anything else is read.
-    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
-        (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
-    }
-
-    /// Whether bytes that have been read wait to be decoded.
-    pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
     }
 
     /// Notes that the socket has ended. True if that was a FIN behind a CLOSE: such a peer may
@@ -410,16 +241,5 @@ impl Peer {
             None => (CloseCode::ABNORMAL, "".into()),
         };
         self.link.end.set(End { code, reason, cause }).is_ok()
-    }
-}
-
-/// The payload of an event: a range of the arena, or a copy of bytes that are not in it.
-fn place(payload: Payload, bytes: &[u8], base: Option<usize>) -> Payload {
-    match (payload, base) {
-        (Payload::InPlace(range), Some(base)) => {
-            Payload::InPlace(range.start + base..range.end + base)
-        }
-        (Payload::InPlace(range), None) => Payload::Assembled(bytes[range].to_vec()),
-        (Payload::Assembled(bytes), _) => Payload::Assembled(bytes),
     }
 }

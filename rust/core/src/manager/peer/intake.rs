@@ -1,0 +1,196 @@
+//! What comes in from one socket: bytes, then what the protocol makes of them, then events.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::proto::{
+    self, CloseFrame, Input, Limits, Opcode, Payload, ProtocolError, Received, SharedInflater,
+};
+
+use super::super::clock::Clock;
+use super::super::connection::CloseCause;
+use super::super::counters::Counters;
+use super::super::handler::{Event, bytes};
+use super::super::output::BufferPool;
+use super::super::read::{Readiness, Taken};
+use super::Peer;
+
+/// What a byte that comes compressed takes off the budget, beside the bytes that it becomes: there
+/// are streams that take time to inflate and become nothing.
+const COST_OF_COMPRESSED_BYTE: usize = 8;
+
+/// What a peer needs of the loop to take bytes in.
+pub(in super::super) struct Intake<'a, C> {
+    pub(in super::super) limits: &'a Limits,
+    pub(in super::super) inflater: &'a mut SharedInflater,
+    /// Bytes that may still be inflated in this turn: decoding what may be compressed stops when
+    /// none are left.
+    pub(in super::super) inflate_budget: &'a mut usize,
+    pub(in super::super) pool: &'a mut BufferPool,
+    pub(in super::super) events: &'a mut Vec<Event<C>>,
+    pub(in super::super) counters: &'a mut Counters,
+    pub(in super::super) clock: &'a Clock,
+}
+
+impl Peer {
+    /// Reads once into `arena[room]` and decodes what came, in place.
+    pub(in super::super) fn read<C>(
+        &mut self,
+        arena: &mut [u8],
+        room: Range<usize>,
+        intake: &mut Intake<'_, C>,
+    ) -> Taken {
+        let asked = room.len();
+        let result = loop {
+            match self.stream.read(&mut arena[room.clone()]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        match result {
+            Ok(0) => {
+                self.fin = true;
+                Taken::default()
+            }
+            Ok(count) => {
+                intake.counters.bytes_received += count as u64;
+                self.deadlines.heard();
+                let arrived = &mut arena[room.start..room.start + count];
+                let used = self.decode(arrived, Some(room.start), intake);
+                if self.deflate.is_some() {
+                    let cost = count * COST_OF_COMPRESSED_BYTE;
+                    *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
+                }
+                // A short read has emptied the socket, except for a FIN behind the data.
+                let more = count == asked || self.read_closed || self.holds();
+                let readiness = if more { Readiness::More } else { Readiness::Drained };
+                Taken { count, kept: if used { count } else { 0 }, readiness }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Taken { readiness: Readiness::Drained, ..Taken::default() }
+            }
+            Err(error) => {
+                log::debug!("connection {}: {error}", self.link.id);
+                Taken::default()
+            }
+        }
+    }
+
+    /// Feeds the protocol with bytes that stand at `base` in the arena, or, for what was read
+    /// behind the handshake, not in it. Returns whether the batch now refers to `data`.
+    pub(in super::super) fn decode<C>(
+        &mut self,
+        data: &mut [u8],
+        base: Option<usize>,
+        intake: &mut Intake<'_, C>,
+    ) -> bool {
+        let slot = self.link.slot;
+        let mut used = false;
+        let mut start = 0;
+        loop {
+            if *intake.inflate_budget == 0 && self.deflate.is_some() {
+                self.held = data[start..].to_vec();
+                return used;
+            }
+            let mut input = Input::new(&mut data[start..]);
+            let received = self.protocol.receive(intake.limits, intake.inflater, &mut input);
+            let Some(received) = received else { return used };
+            let end = start + input.position();
+            let (rest, base) = (&data[start..], base.map(|base| base + start));
+            match received {
+                Received::Text(payload) if self.accepts(&payload, intake) => {
+                    let payload = place(payload, rest, base);
+                    used |= matches!(payload, Payload::InPlace(_));
+                    intake.events.push(Event::Text { slot, payload });
+                }
+                Received::Binary(payload) if self.accepts(&payload, intake) => {
+                    let payload = place(payload, rest, base);
+                    used |= matches!(payload, Payload::InPlace(_));
+                    intake.events.push(Event::Binary { slot, payload });
+                }
+                Received::Text(_) | Received::Binary(_) => {
+                    self.protocol.fail(ProtocolError::TooManyMessages);
+                    self.take_failure(ProtocolError::TooManyMessages, intake);
+                    return used;
+                }
+                Received::Close(frame) => self.take_close(frame, intake),
+                Received::Ping(payload) => self.take_ping(bytes(&payload, rest), intake),
+                Received::Pong(payload) => self.take_pong(bytes(&payload, rest), intake),
+                Received::Failed(error) => {
+                    self.take_failure(error, intake);
+                    return used;
+                }
+            }
+            start = end;
+        }
+    }
+
+    /// Counts a message, unless there are too many of them.
+    fn accepts<C>(&mut self, payload: &Payload, intake: &mut Intake<'_, C>) -> bool {
+        // Inflating it has cost something, whatever becomes of it.
+        if let (Payload::Assembled(bytes), Some(_)) = (payload, &self.deflate) {
+            *intake.inflate_budget = intake.inflate_budget.saturating_sub(bytes.len());
+        }
+        let now = intake.clock.now();
+        let accepts = self.rate.allows_message(now);
+        if accepts {
+            intake.counters.messages_received += 1;
+            self.deadlines.message(now);
+        }
+        accepts
+    }
+
+    fn take_close<C>(&mut self, frame: CloseFrame, intake: &mut Intake<'_, C>) {
+        self.close_answered = self.protocol.is_closed();
+        self.cause.get_or_insert(CloseCause::Peer);
+        intake.events.push(Event::CloseMessage { slot: self.link.slot, frame });
+        self.ask_for_answer(intake.events);
+    }
+
+    fn take_ping<C>(&mut self, payload: &[u8], intake: &mut Intake<'_, C>) {
+        self.pong_backlog += proto::encoded_size(payload.len());
+        self.output.append_with(intake.pool, |out| {
+            proto::encode_frame(out, Opcode::Pong, payload);
+        });
+    }
+
+    fn take_pong<C>(&mut self, payload: &[u8], intake: &Intake<'_, C>) {
+        if let Some(latency) = self.deadlines.pong(payload, intake.clock) {
+            self.link.note_latency(latency);
+        }
+    }
+
+    fn take_failure<C>(&mut self, error: ProtocolError, intake: &mut Intake<'_, C>) {
+        self.cause.get_or_insert(CloseCause::ProtocolError);
+        log::debug!("connection {}: {error}", self.link.id);
+        self.ask_for_answer(intake.events);
+    }
+
+    /// Of a deferred peer, tells the handler where our CLOSE belongs.
+    fn ask_for_answer<C>(&self, events: &mut Vec<Event<C>>) {
+        if self.deferred && self.protocol.needs_answer() {
+            events.push(Event::Answer { slot: self.link.slot });
+        }
+    }
+
+    /// What was read in an earlier turn and is to be decoded before anything else is read.
+    pub(in super::super) fn take_held(&mut self) -> Option<Vec<u8>> {
+        (!self.held.is_empty()).then(|| std::mem::take(&mut self.held))
+    }
+
+    /// Whether bytes that have been read wait to be decoded.
+    pub(in super::super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+/// The payload of an event: a range of the arena, or a copy of bytes that are not in it.
+fn place(payload: Payload, bytes: &[u8], base: Option<usize>) -> Payload {
+    match (payload, base) {
+        (Payload::InPlace(range), Some(base)) => {
+            Payload::InPlace(range.start + base..range.end + base)
+        }
+        (Payload::InPlace(range), None) => Payload::Assembled(bytes[range].to_vec()),
+        (Payload::Assembled(bytes), _) => Payload::Assembled(bytes),
+    }
+}
