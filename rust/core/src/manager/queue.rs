@@ -8,192 +8,35 @@
 //! Waking a sleeping thread costs a hundred times what a push costs, so it happens only if the
 //! loop has said, under the same mutex, that it is about to sleep.
 
+mod command;
 mod sending;
 
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use mio::Waker;
 
-use crate::proto::deflate::Agreement;
-use crate::proto::{self, CloseCode, CloseFrame, Opcode};
+use crate::proto::{CloseCode, CloseFrame};
 
-use super::admission::Permit;
-use super::connection::{CloseCause, Compress, Link};
+use super::connection::{CloseCause, Link};
 use super::counters::Counters;
 use super::fork::PerProcess;
 use super::output::Dropped;
 use super::peer::Stage;
 use super::{Config, SlowConsumer};
 
+pub use command::Adoption;
+pub(super) use command::{Address, Audience, Command, Commands, Frames, Target};
+
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.
 const ARENA_FRAME_SIZE: usize = 64 * 1024;
-
-/// An arena that has grown beyond this is not kept, nor is a longer list of commands.
-const KEPT_ARENA_SIZE: usize = 4 << 20;
-const KEPT_COMMANDS: usize = 4096;
 
 /// The manager's loop does not run: it has not been started, or it has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the WebSocket manager is not running")]
 pub struct NotRunning;
-
-/// A socket whose handshake was accepted, on its way to the loop.
-#[derive(Debug)]
-pub struct Adoption<C> {
-    /// The socket, which the loop owns from now on.
-    pub stream: std::net::TcpStream,
-    /// The 101 response. The loop sends it, and so whatever happens after the client has seen it
-    /// happens after the adoption: no broadcast is missed.
-    pub response: Vec<u8>,
-    /// What the client sent behind its handshake.
-    pub received: Vec<u8>,
-    /// What the response says about compression.
-    pub deflate: Option<Agreement>,
-    /// The handler passes the events of this connection on, to be dealt with elsewhere and later.
-    /// What otherwise follows when it returns, follows when it is told: the 101 by
-    /// [`Connection::greeted`], the answering CLOSE by [`Connection::answer`]; and what it keeps
-    /// of messages, it tells by [`Connection::hold`].
-    pub deferred: bool,
-    /// The connection's place, which it keeps until its socket is closed; `None`: it is not counted.
-    pub permit: Option<Permit>,
-    /// Goes to [`super::Event::Established`].
-    pub context: C,
-}
-
-/// A connection that a command is for. The id tells whether the slot still belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) slot: usize,
-    pub(super) id: u64,
-}
-
-/// Who gets a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
-    One(Target),
-    All { except: Option<Target> },
-}
-
-/// Where frames go, and what may become of them on the way. Runs are made of what is equal here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) audience: Audience,
-    pub(super) compress: Compress,
-}
-
-/// Whole frames, end to end.
-#[derive(Debug)]
-pub(super) enum Frames {
-    /// In the arena of the [`Commands`] that they came with.
-    Arena(Range<usize>),
-    /// A large one, in its own buffer.
-    Own(Vec<u8>),
-}
-
-impl Frames {
-    /// Where they stand, given the arena that they came with.
-    pub(super) fn bytes<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Arena(range) => &arena[range.clone()],
-            Self::Own(frame) => frame,
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum Command<C> {
-    Adopt(Box<Adoption<C>>),
-    /// So many of the frames are messages; the others are PINGs.
-    Send {
-        address: Address,
-        frames: Frames,
-        messages: u64,
-    },
-    Close {
-        target: Target,
-        frame: CloseFrame,
-        cause: CloseCause,
-    },
-    /// Of a deferred peer: the handler greets it, or has done so.
-    Advance {
-        target: Target,
-        stage: Stage,
-    },
-    /// A deferred peer gets the CLOSE that it is owed.
-    Answer(Target),
-    /// A peer that was not read because the handler held too much of it can be read again.
-    Resume(Target),
-    Finish,
-}
-
-/// Commands, and the arena that their small frames stand in.
-#[derive(Debug)]
-pub(super) struct Commands<C> {
-    pub(super) list: Vec<Command<C>>,
-    pub(super) arena: Vec<u8>,
-    /// Everything is to be closed, behind what the other commands say.
-    pub(super) shuts_down: Option<Duration>,
-    /// Bytes of the broadcasts among them.
-    broadcast_bytes: usize,
-}
-
-impl<C> Default for Commands<C> {
-    fn default() -> Self {
-        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None, broadcast_bytes: 0 }
-    }
-}
-
-impl<C> Commands<C> {
-    fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.shuts_down.is_none()
-    }
-
-    /// Empties it for the next swap. Memory is kept, unless it was a rare burst that needed it.
-    pub(super) fn clear(&mut self) {
-        self.list.clear();
-        self.list.shrink_to(KEPT_COMMANDS);
-        self.arena.clear();
-        self.arena.shrink_to(KEPT_ARENA_SIZE);
-        self.broadcast_bytes = 0;
-    }
-
-    /// The messages among them that go to one connection.
-    pub(super) fn messages(&self) -> Dropped {
-        let mut messages = Dropped::default();
-        for command in &self.list {
-            if let Command::Send { address, frames, messages: _ } = command
-                && let Audience::One(_) = address.audience
-            {
-                messages += Dropped::all_of(frames.bytes(&self.arena));
-            }
-        }
-        messages
-    }
-
-    /// Encodes a small frame into the arena, as part of the last command if that has the same
-    /// address and its frames end where the arena does.
-    fn push_small(&mut self, address: Address, opcode: Opcode, payload: &[u8], run_limit: usize) {
-        let start = self.arena.len();
-        let count = u64::from(!opcode.is_control());
-        proto::encode_frame(&mut self.arena, opcode, payload);
-        if let Some(Command::Send { address: last, frames: Frames::Arena(range), messages }) =
-            self.list.last_mut()
-            && *last == address
-            && range.end == start
-            && self.arena.len() - range.start <= run_limit
-        {
-            range.end = self.arena.len();
-            *messages += count;
-            return;
-        }
-        let frames = Frames::Arena(start..self.arena.len());
-        self.list.push(Command::Send { address, frames, messages: count });
-    }
-}
 
 /// By default that of a queue without a loop.
 #[derive(Debug)]
