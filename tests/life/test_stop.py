@@ -42,7 +42,7 @@ class Load:
         self.manager = server.websocket_manager
         self.done = threading.Event()
         self.count = 0
-        clients = [RawWebSocket.open(server.address) for _ in range(10)]
+        clients = [RawWebSocket.open(server.address) for _ in range(6)]
         tasks = [(self._flood, client) for client in clients]
         tasks += [(self._read, client) for client in clients]
         self.threads = [threading.Thread(target=task, args=(client,)) for task, client in tasks]
@@ -238,7 +238,7 @@ def test_one_of_two_servers_with_the_same_handler_stops_while_both_are_busy() ->
             with one, Load(one):
                 one.stop(0.5)
             load.wait_for_more()
-            assert len(other.websocket_manager) == 10
+            assert len(other.websocket_manager) == 6
         load.done.set()
         other.stop(0.5)
     assert threads_end()
