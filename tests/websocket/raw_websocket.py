@@ -124,6 +124,11 @@ class RawWebSocket:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def dribble(self, data: bytes) -> None:
+        """Send every byte in a segment of its own."""
+        for byte in data:
+            self.send(bytes([byte]))
+
     def send_text(self, text: str) -> None:
         self.send(frame(TEXT, text.encode()))
 
@@ -175,6 +180,10 @@ class RawWebSocket:
             except EOFError:
                 rest, self._unread = self._unread, b""
                 return rest
+
+    def half_close(self) -> None:
+        """Send a FIN, and read on."""
+        self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """End the connection without a word."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1 << 20
-SETTLING = 2.0  # minutes; a quarter of a soak that is shorter than eight
+SETTLING = 2.0  # minutes; half of a soak that is shorter than four
 SHORTEST = 1.0  # minutes, to say whether anything grows
 PROBES = 20
 PATIENCE = 120.0
@@ -138,7 +138,7 @@ def run(options: argparse.Namespace) -> bool:
     if options.minutes < SHORTEST:
         print("too short to say whether anything grows")
     else:
-        results += check_flat(samples, min(SETTLING, options.minutes / 4))
+        results += check_flat(samples, min(SETTLING, options.minutes / 2))
     results += check_end(fresh, final, [seen.last for seen in last])
     print(f"faults: {last[0].last['faults']}")
     print(f"peers that have vanished: {vanishing.vanished} {vanishing.trouble}")
