@@ -48,7 +48,9 @@ def body():
 connection = None
 entered = threading.Event()
 websockets = WebSocketHandler(Handler())
-server = HttpServer(handle, ServerConfig(port=0, workers=4))
+# On a busy machine any callback may take a while, and that is not what the programs are about.
+quiet = WebSocketConfig(slow_callback_warning=None)
+server = HttpServer(handle, ServerConfig(port=0, workers=4, websocket=quiet))
 """
 
 
