@@ -80,15 +80,17 @@ class Watch:
         return sample
 
 
-def watch(options: argparse.Namespace, watcher: Watch) -> Iterator[Sample]:
-    """Yield samples until the time is over, and print them."""
+def watch(options: argparse.Namespace, watcher: Watch) -> list[Sample]:
+    """Take samples until the time is over; print them and write them down as they come."""
     end = time.monotonic() + options.minutes * 60
+    samples: list[Sample] = []
     print(HEADINGS)
     while time.monotonic() < end:
         time.sleep(min(options.interval, max(0.0, end - time.monotonic())))
-        sample = watcher.sample()
-        print(sample.line(), flush=True)
-        yield sample
+        samples.append(watcher.sample())
+        print(samples[-1].line(), flush=True)
+        write_csv(samples, options.report / "samples.csv")
+    return samples
 
 
 def check_end(
@@ -130,7 +132,7 @@ def run(options: argparse.Namespace) -> bool:
         probe.wait_until_there()
         watcher = Watch(server, clients, probe)
         with Vanishing(port, LONGEST_WAIT) as vanishing:
-            samples = list(watch(options, watcher))
+            samples = watch(options, watcher)
         last = [process.leave(PATIENCE) for process in (clients, probe)]
         final = server.ask("stop")
     complaints = watcher.complaints + [text for seen in last for text in seen.complaints]
@@ -144,7 +146,6 @@ def run(options: argparse.Namespace) -> bool:
     print(f"peers that have vanished: {vanishing.vanished} {vanishing.trouble}")
     for text, is_good in results:
         print("good: " if is_good else "BROKEN:", text)
-    write_csv(samples, options.report / "samples.csv")
     plot.main(options.report / "samples.csv", options.report / "soak.svg")
     return all(is_good for _, is_good in results)
 
