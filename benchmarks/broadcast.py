@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import select
 import statistics
 import time
 from typing import TYPE_CHECKING
 
 from benchmarks.common.client import Client
+from benchmarks.common.listeners import Listeners
 from benchmarks.common.payloads import json_texts
 from benchmarks.common.process import Server, raise_file_limit, running
 from benchmarks.common.report import Report, Table, parser, progress, whole_number
-from benchmarks.common.wire import FrameCounter, ProtocolError
+from benchmarks.common.wire import ProtocolError
 
 if TYPE_CHECKING:
     import argparse
-    import socket
     from collections.abc import Sequence
 
 OFFER = "permessage-deflate"
@@ -46,8 +45,6 @@ SERVERS: dict[str, tuple[Sequence[str], str]] = {
     "no takeover": (("--compress",), OFFER),
     "takeover": (("--compress", "--context-takeover"), OFFER),
 }
-READ_SIZE = 1 << 16
-STALLED = 10.0
 
 
 class Audience:
@@ -59,8 +56,7 @@ class Audience:
         self._server = server
         self._clients = clients
         self._frames: list[bytes] = []
-        self._poll = select.epoll()
-        self._counters: dict[int, tuple[socket.socket, FrameCounter]] = {}
+        self._listeners = Listeners()
 
     def rehearse(self, texts: Sequence[bytes]) -> None:
         """Send each text once, and read in full what everybody gets. Then begin to count."""
@@ -74,8 +70,7 @@ class Audience:
             self._frames.append(speech)
             self.wire_sizes.append(answers[0].wire_size)
         for client in self._clients:
-            self._counters[client.socket.fileno()] = (client.socket, FrameCounter())
-            self._poll.register(client.socket, select.EPOLLIN)
+            self._listeners.add(client)
 
     def measure(self, broadcasts: int) -> tuple[float, float]:
         """Send that many messages, each after everybody has got the one before.
@@ -86,24 +81,11 @@ class Audience:
         cpu, start = self._server.cpu_seconds(), time.monotonic()
         for number in range(broadcasts):
             self._clients[0].socket.sendall(self._frames[number % len(self._frames)])
-            self._wait_for_all()
+            self._listeners.wait()
         seconds = time.monotonic() - start
         deliveries = broadcasts * len(self._clients)
         spent = self._server.cpu_seconds() - cpu
         return spent / deliveries * 1e6, deliveries / seconds
-
-    def _wait_for_all(self) -> None:
-        missing = len(self._clients)
-        while missing:
-            events = self._poll.poll(STALLED)
-            if not events:
-                raise ProtocolError(f"{missing} connections have waited too long")
-            for descriptor, _ in events:
-                sock, counter = self._counters[descriptor]
-                data = sock.recv(READ_SIZE)
-                if not data:
-                    raise ProtocolError("the server has closed a connection")
-                missing -= counter.feed(data)
 
 
 @dataclasses.dataclass

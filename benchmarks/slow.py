@@ -21,20 +21,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import select
 import statistics
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.common.client import Client
+from benchmarks.common.listeners import Listeners
 from benchmarks.common.payloads import json_texts
 from benchmarks.common.process import Server, raise_file_limit, running
 from benchmarks.common.report import Report, Table, parser, progress, whole_number
-from benchmarks.common.wire import CLOSE, TEXT, FrameCounter, ProtocolError, frame
+from benchmarks.common.wire import CLOSE, TEXT, ProtocolError, frame
 
 if TYPE_CHECKING:
     import argparse
-    import socket
     from collections.abc import Sequence
 
 POLICIES = ("close", "drop_newest", "drop_oldest")
@@ -118,12 +117,10 @@ class Crowd:
         self.received = 0
         self.broadcast = 0
         self.silent: list[Silent] = []
-        self._poll = select.epoll()
         self._clients = [Client(server.address) for _ in range(readers)]
-        self._counters: dict[int, tuple[socket.socket, FrameCounter]] = {}
+        self._listeners = Listeners()
         for client in self._clients[1:]:
-            self._counters[client.socket.fileno()] = (client.socket, FrameCounter())
-            self._poll.register(client.socket, select.EPOLLIN)
+            self._listeners.add(client)
         self._texts = [frame(TEXT, text) for text in json_texts(16, SIZE)]
 
     def __enter__(self) -> Self:
@@ -136,7 +133,7 @@ class Crowd:
             client.socket.close()
         for silent in self.silent:
             silent.close()
-        self._poll.close()
+        self._listeners.close()
 
     def ask(self, question: str) -> str:
         """Send a text for which there is an answer, and return that."""
@@ -187,17 +184,7 @@ class Crowd:
         return Turn(deliveries / seconds, spent / deliveries * 1e6)
 
     def _wait_for_all(self, depth: int) -> None:
-        missing = depth * len(self._counters)
-        while missing:
-            events = self._poll.poll(STALLED)
-            if not events:
-                raise ProtocolError(f"{missing} messages have not come")
-            for descriptor, _ in events:
-                sock, counter = self._counters[descriptor]
-                data = sock.recv(READ_SIZE)
-                if not data:
-                    raise ProtocolError("the server has closed a connection")
-                missing -= counter.feed(data)
+        self._listeners.wait(depth)
         for _ in range(depth):
             self._clients[0].read_message()
         self.received += depth * len(self._clients)
