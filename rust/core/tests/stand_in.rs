@@ -84,6 +84,16 @@ fn pings_sends_and_broadcasts_go_on_while_a_handler_blocks() {
 }
 
 #[test]
+fn a_ping_is_answered_that_came_with_what_blocks_the_handler() {
+    let blocking = Blocking::new(Config::default());
+    let (mut one, _) = blocking.server.established(0);
+    one.write(&[masked(Opcode::Ping, b"first"), masked(Opcode::Text, b"block")].concat());
+    blocking.blocked.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(one.read_frame(), (0x8A, b"first".to_vec()));
+    blocking.release();
+}
+
+#[test]
 fn what_has_come_meanwhile_is_delivered_afterwards_once_and_in_order() {
     let blocking = Blocking::new(Config::default());
     let server = &blocking.server;

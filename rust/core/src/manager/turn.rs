@@ -150,7 +150,9 @@ impl<C: Send> Loop<C> {
     /// A turn that calls no handler: the events stay in the batch, and nothing is done that has to
     /// wait for what the callbacks send.
     pub(super) fn turn_without_handler(&mut self) -> io::Result<()> {
-        let may_sleep = self.ready.is_empty();
+        // The owner may have left something to be written, or a socket to be closed.
+        let may_sleep = [&self.dirty, &self.gone].iter().all(|slots| slots.is_empty());
+        let may_sleep = may_sleep && self.ready.is_empty();
         self.wait_for(may_sleep)?;
         self.take_commands(&[]);
         self.read();
