@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.signals import wait_until_caught
+from tests.slowness import without_slow_callbacks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -126,7 +127,7 @@ class Example:
 
     def errors(self) -> str:
         """Return what it wrote to its standard error."""
-        return self._errors.read_text()
+        return without_slow_callbacks(self._errors.read_text())
 
     def kill(self) -> None:
         """End it in any case."""
