@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import handy_ws
 import pytest
 from handy_ws import ServerConfig, WebSocketConfig
+from websockets.sync.client import connect
 
 from tests.slowness import without_slow_callbacks
-from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
