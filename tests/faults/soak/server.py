@@ -17,6 +17,7 @@ import ctypes
 import dataclasses
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -143,7 +144,7 @@ def send_words(manager: WebSocketManager, stop: threading.Event, sender: int) ->
     rng = random.Random(sender)
     while not stop.wait(0.1):
         mine = [each for each in manager.connections if each.id % SENDERS == sender]
-        for connection in rng.sample(mine, len(mine) // 50):
+        for connection in rng.sample(mine, math.ceil(len(mine) / 50)):
             visit: Visit | None = connection.user_data
             if visit is not None:
                 with contextlib.suppress(ConnectionClosed):
