@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: As docs/deployment.md recommends. With an arena for each of 40 threads, more than half of what
+#: glibc has got from the system is free, and how much that is wanders for hours.
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | _ENVIRONMENT,
         )
 
     @property
