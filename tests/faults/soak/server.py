@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _MS = 1000
 SENDERS = 4
+WORKERS = 4
 TICK = 0.5
 CONFIG = WebSocketConfig(
     max_message_size=256 * 1024,
@@ -168,6 +169,14 @@ class Logged(logging.Filter):
         return False
 
 
+def start_all_threads(pool: ThreadPoolExecutor) -> None:
+    """Have a pool begin with all its threads; by itself it starts one when none is idle."""
+    together = threading.Barrier(WORKERS + 1)
+    for _ in range(WORKERS):
+        pool.submit(together.wait)
+    together.wait()
+
+
 def state(manager: WebSocketManager, handler: SoakHandler, log: Logged) -> dict[str, Any]:
     return {
         "stats": dataclasses.asdict(manager.stats()),
@@ -207,7 +216,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log = Logged()
     logging.getLogger("handy_ws").addFilter(log)
-    with ThreadPoolExecutor(4) as pool, ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(WORKERS) as pool, ThreadPoolExecutor(WORKERS) as executor:
+        start_all_threads(pool)
+        start_all_threads(executor)
         handler = SoakHandler(pool)
         paths = PathHandler().add("/", WebSocketHandler(handler))
         paths.add("/pool", WebSocketHandler(handler, executor=executor))
