@@ -35,7 +35,8 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check autobahn autobahn-sample differential fuzz soak bench-compression docs clean
+.PHONY: help demo test check loom autobahn autobahn-sample differential fuzz soak bench-compression
+.PHONY: docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
@@ -46,7 +47,13 @@ test: $(DONE)/wheel $(DONE)/test-tools chromium  ## Run all tests: Rust, Python,
 	cargo test --locked --quiet
 	$(BIN)/python -m pytest
 
-check: lint-rust lint-python docs autobahn-sample test  ## Run everything that CI runs
+check: lint-rust lint-python docs autobahn-sample loom test  ## Run everything that CI runs
+
+# What is compiled for it is of no use for anything else.
+LOOM := CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom -D warnings' cargo
+
+loom:  ## Try the orders in which threads may come, in models of the core, a minute
+	$(LOOM) test --locked --quiet --profile loom --package handy-ws-core --lib models::
 
 CONFORMANCE := $(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstest --jobs 2
 
@@ -84,6 +91,7 @@ clean:  ## Remove everything that was made here
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+	$(LOOM) clippy --locked --quiet --profile test --package handy-ws-core --lib
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --quiet --no-deps --package handy-ws-core
 
 lint-python: $(DONE)/wheel $(DONE)/dev-tools $(DONE)/docs-tools

@@ -16,10 +16,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use super::Config;
 use super::fork::{PerProcess, generation};
+use super::sync::MutexGuard;
 
 /// The limit that a handshake has run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

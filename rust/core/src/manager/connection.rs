@@ -1,7 +1,7 @@
 //! A connection as all the threads outside of the loop see it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::drain::{Dispatching, Drain, WaitError};
 use super::hold::Hold;
 use super::peer::Stage;
 use super::queue::{Queue, Target};
+use super::sync::{AtomicBool, AtomicUsize};
 
 /// A latency that no connection has.
 const UNMEASURED: u64 = u64::MAX;

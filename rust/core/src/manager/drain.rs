@@ -12,11 +12,11 @@
 //! next is the lowered number, and there is nothing to wait for.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::connection::Link;
+use super::sync::{AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, PoisonError, thread_local};
 
 /// Why nobody can wait for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -130,17 +130,17 @@ pub(super) struct Dispatching {
 
 impl Dispatching {
     pub(super) fn begin(queue: usize) -> Self {
-        Self { before: DISPATCHING.replace(queue) }
+        Self { before: DISPATCHING.with(|current| current.replace(queue)) }
     }
 
     /// Whether this thread does.
     pub(super) fn is_for(queue: usize) -> bool {
-        DISPATCHING.get() == queue
+        DISPATCHING.with(Cell::get) == queue
     }
 }
 
 impl Drop for Dispatching {
     fn drop(&mut self) {
-        DISPATCHING.set(self.before);
+        DISPATCHING.with(|current| current.set(self.before));
     }
 }

@@ -5,8 +5,10 @@
 //! release. So the child keeps away from all that a thread which could run at the fork may have
 //! locked. It gets new values instead, as if nothing had run yet.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many forks lie between the process that loaded this and the one that asks.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -38,6 +40,7 @@ impl<T> PerProcess<T> {
     }
 
     /// For a static variable.
+    #[cfg(not(loom))]
     pub const fn of_first_process(value: T) -> Self {
         Self { generation: 0, value: Mutex::new(value), next: OnceLock::new() }
     }

@@ -15,7 +15,9 @@
 //! take `resume_at` away, not both. A stop is only made, and `add` only called, while something is
 //! left that will be taken.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::sync::AtomicUsize;
 
 /// The value of `resume_at` for a peer that nobody has stopped.
 const READING: usize = usize::MAX;
@@ -28,7 +30,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { bytes: AtomicUsize::new(0), resume_at: AtomicUsize::new(READING) }
     }
 

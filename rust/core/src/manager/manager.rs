@@ -11,15 +11,14 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-
-use mio::Waker;
 
 use super::Handle;
 use super::delivery::Delivery;
 use super::drain::Dispatching;
 use super::hand_over::HandOver;
 use super::handler::Handler;
+use super::sync::thread::{self, JoinHandle};
+use super::sync::{Waker, unpause};
 use super::turn::{Failure, Loop};
 
 /// The owner of the loop. It lives on one thread, between [`Manager::new`] and a
@@ -121,7 +120,7 @@ impl<C: Send + 'static> Drop for Manager<C> {
         // It has the loop only if the handler panicked.
         let _ = self.waker.wake();
         if let Some(stand_in) = self.stand_in.take() {
-            stand_in.thread().unpark();
+            unpause(&stand_in);
             // What it panicked with has been passed on.
             let _ = stand_in.join();
         }

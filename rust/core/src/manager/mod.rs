@@ -27,6 +27,9 @@ mod handler;
 mod hold;
 #[expect(clippy::module_inception, reason = "the manager's own file")]
 mod manager;
+#[cfg(loom)]
+#[cfg(test)]
+mod models;
 mod output;
 mod peer;
 mod queue;

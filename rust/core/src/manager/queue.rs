@@ -11,11 +11,9 @@
 mod command;
 mod sending;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
-
-use mio::Waker;
 
 use crate::proto::{CloseCode, CloseFrame};
 
@@ -24,6 +22,7 @@ use super::counters::Counters;
 use super::fork::PerProcess;
 use super::output::Dropped;
 use super::peer::Stage;
+use super::sync::{MutexGuard, Waker};
 use super::{Config, SlowConsumer};
 
 pub use command::Adoption;

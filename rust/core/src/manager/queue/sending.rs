@@ -1,6 +1,5 @@
 //! What becomes of a message when it is sent: queued, or dropped because too much waits already.
 
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use crate::proto::{self, Opcode};
@@ -8,6 +7,7 @@ use crate::proto::{self, Opcode};
 use super::super::SlowConsumer;
 use super::super::connection::{CloseCause, Closed, Compress, Link, Sent};
 use super::super::output::Dropped;
+use super::super::sync::MutexGuard;
 use super::{
     ARENA_FRAME_SIZE, Address, Audience, Command, Commands, Frames, Queue, State, Target,
     close_command, push, slow_consumer_frame, wake,
