@@ -47,7 +47,8 @@ class Watch:
     def sample(self) -> Sample:
         """Measure what has happened since the last time."""
         now, usage = time.monotonic(), Usage.of(self._server.pid)
-        stats = self._server.ask("stats")["stats"]
+        state = self._server.ask("stats")
+        stats = state["stats"]
         seconds = now - self._last
         clients, probe = self._clients.take(), self._probe.take()
         for complaint in clients.complaints + probe.complaints:
@@ -60,6 +61,7 @@ class Watch:
         sample = Sample(
             minute=(now - self._begin) / 60,
             memory_mib=usage.memory / MIB,
+            in_use_mib=state["memory_in_use"] / MIB,
             descriptors=usage.descriptors,
             threads=usage.threads,
             connections=stats["connections"],

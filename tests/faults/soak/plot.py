@@ -31,7 +31,7 @@ class Panel:
 
 
 PANELS = (
-    Panel("resident memory, MiB", (("memory_mib", "server"),)),
+    Panel("memory of the server, MiB", (("memory_mib", "resident"), ("in_use_mib", "in use"))),
     Panel(
         "connections and descriptors",
         (("connections", "connections"), ("descriptors", "descriptors")),

@@ -177,6 +177,23 @@ def start_all_threads(pool: ThreadPoolExecutor) -> None:
     together.wait()
 
 
+class MallInfo(ctypes.Structure):
+    """mallinfo2(3), since glibc 2.33."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _names.split())
+    hblkhd: int
+    uordblks: int
+
+
+def memory_in_use() -> int:
+    """Return the bytes that malloc has given out, in all threads: a leak shows in them first."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = MallInfo
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
 def state(manager: WebSocketManager, handler: SoakHandler, log: Logged) -> dict[str, Any]:
     return {
         "stats": dataclasses.asdict(manager.stats()),
@@ -186,6 +203,7 @@ def state(manager: WebSocketManager, handler: SoakHandler, log: Logged) -> dict[
         "messages": handler.messages,
         "wrong": handler.wrong[:10],
         "log": log.counts,
+        "memory_in_use": memory_in_use(),
         "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
     }
 
