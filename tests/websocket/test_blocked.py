@@ -87,6 +87,7 @@ def test_the_last_words_of_a_peer_that_leaves_meanwhile_are_delivered(serve: Ser
             pong(one, b"it has been read")
             pong(two, b"it has been read")
             closed.close()
+            one.reset()
         deadline = time.monotonic() + PATIENCE
         while server.websocket_manager.stats().connections > 1:
             pong(blocker, b"they have left")

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use handy_ws_core::manager::{CloseCause, Compress, Config, Connection, Handle};
+use handy_ws_core::manager::{CloseCause, Compress, Config, Connection, Handle, Sent};
 use handy_ws_core::proto::{CloseCode, CloseFrame, Opcode};
 
 use support::{Client, PATIENCE, Seen, Server, end, masked, wait_until};
@@ -251,6 +251,34 @@ fn a_close_is_answered_behind_what_the_handler_still_says() {
     assert_eq!(server.next(), Seen::Text(1, "last".into()));
     assert!(matches!(server.next(), Seen::CloseMessage(1, 1000, _)));
     assert!(matches!(server.next(), Seen::Closed(1, _)));
+}
+
+#[test]
+fn who_half_closes_meanwhile_still_gets_the_replies() {
+    let blocking = Blocking::doing(Config::default(), |seen, connection, _| {
+        if let Seen::Text(1, text) = seen {
+            assert_eq!(connection.send_text(text, Compress::Never), Ok(Sent::Queued));
+        }
+    });
+    let server = &blocking.server;
+    let (mut one, _) = server.established(1);
+    let _blocker = blocking.block();
+    one.send(Opcode::Text, b"answer me");
+    one.shutdown();
+    wait_until(|| server.handle.counters().messages_received == 2);
+    expect_no_end(&mut one);
+    blocking.release();
+    one.expect_text("answer me");
+    one.expect_end();
+    assert_eq!(server.closed(1).cause, CloseCause::NetworkError);
+}
+
+/// The server has a little time, and does not use it to close the connection.
+fn expect_no_end(client: &mut Client) {
+    client.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let error = client.try_read_frame().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
 }
 
 #[test]

@@ -22,11 +22,18 @@ pub(super) struct Delivery<C> {
     greeted: Vec<Target>,
     /// Peers that get their CLOSE then, behind what the callbacks have sent.
     pub(super) answering: Vec<Target>,
+    /// Peers that have ended behind what is in the batch.
+    hung_up: Vec<Target>,
 }
 
 impl<C> Delivery<C> {
     pub(super) fn new() -> Self {
-        Self { batch: Batch::new(0), greeted: Vec::new(), answering: Vec::new() }
+        Self {
+            batch: Batch::new(0),
+            greeted: Vec::new(),
+            answering: Vec::new(),
+            hung_up: Vec::new(),
+        }
     }
 }
 
@@ -36,6 +43,7 @@ impl<C: Send> Loop<C> {
         std::mem::swap(&mut self.batch, &mut delivery.batch);
         std::mem::swap(&mut self.adopted, &mut delivery.greeted);
         std::mem::swap(&mut self.owed, &mut delivery.answering);
+        std::mem::swap(&mut self.hung_up, &mut delivery.hung_up);
         self.settled = 0;
         self.deliveries += 1;
         for &target in &delivery.greeted {
@@ -57,6 +65,7 @@ impl<C: Send> Loop<C> {
 
     /// Takes the arena back, and lets out what waited for the greeting of the handler.
     pub(super) fn end_delivery(&mut self, delivery: &mut Delivery<C>) -> io::Result<()> {
+        self.is_stood_in = false;
         delivery.batch.events.clear();
         std::mem::swap(&mut self.batch.arena, &mut delivery.batch.arena);
         delivery.batch.forget_arena(); // the stand-in's, if there was one
@@ -77,9 +86,15 @@ impl<C: Send> Loop<C> {
         }
     }
 
+    /// Does what had to wait for what the callbacks send: CLOSE frames, and the ends of peers.
     pub(super) fn answer(&mut self, delivery: &mut Delivery<C>) {
         for target in delivery.answering.drain(..) {
             self.answer_one(target);
+        }
+        for target in delivery.hung_up.drain(..) {
+            if find(&mut self.peers, target).is_some() {
+                self.hang_up(target.slot);
+            }
         }
     }
 

@@ -140,6 +140,11 @@ impl Peer {
         }
     }
 
+    /// Whether the socket has ended with a FIN, and the peer may still get something.
+    pub(super) fn may_still_read(&self) -> bool {
+        self.fin && (self.protocol.is_open() || self.protocol.needs_answer())
+    }
+
     /// Notes that the socket has ended. True if that was a FIN behind a CLOSE: such a peer may
     /// still read, and is owed what we have not sent yet.
     pub(super) fn hang_up(&mut self) -> bool {

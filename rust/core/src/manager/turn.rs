@@ -36,6 +36,7 @@ const WAKER: Token = Token(usize::MAX);
 
 /// The loop. Its [`super::Manager`] drives it, and while a callback blocks the stand-in does.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about the loop, no states")]
 pub(super) struct Loop<C> {
     pub(super) config: Config,
     pub(super) queue: Arc<Queue<C>>,
@@ -81,6 +82,10 @@ pub(super) struct Loop<C> {
     pub(super) adopted: Vec<Target>,
     /// Peers that are owed a CLOSE, behind what the callbacks send that the batch calls.
     pub(super) owed: Vec<Target>,
+    /// Peers whose FIN the stand-in has read, behind what waits in the batch.
+    pub(super) hung_up: Vec<Target>,
+    /// It is the stand-in that takes the turns.
+    pub(super) is_stood_in: bool,
     /// Set by a shutdown: when to cut off who is left.
     pub(super) stop_deadline: Option<Instant>,
     /// No adoption will come any more.
@@ -136,6 +141,8 @@ impl<C: Send> Loop<C> {
             paused: Vec::new(),
             adopted: Vec::new(),
             owed: Vec::new(),
+            hung_up: Vec::new(),
+            is_stood_in: false,
             stop_deadline: None,
             finishing: false,
             left_behind: false,
@@ -168,6 +175,7 @@ impl<C: Send> Loop<C> {
 
     pub(super) fn note_takeover(&mut self) {
         self.counters.takeovers += 1;
+        self.is_stood_in = true;
         self.batch.make_room(ARENA_SIZE);
     }
 
@@ -179,8 +187,9 @@ impl<C: Send> Loop<C> {
 
     /// Waits until there is something to do; not at all if the handler is owed a call.
     pub(super) fn wait(&mut self, handler_is_owed: bool) -> io::Result<()> {
-        let idle = self.ready.is_empty() && self.batch.events.is_empty() && self.owed.is_empty();
-        self.wait_for(idle && !handler_is_owed)
+        let is_idle = self.ready.is_empty() && self.batch.events.is_empty();
+        let owes_nothing = self.owed.is_empty() && self.hung_up.is_empty() && !handler_is_owed;
+        self.wait_for(is_idle && owes_nothing)
     }
 
     fn wait_for(&mut self, may_sleep: bool) -> io::Result<()> {
