@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: As docs/deployment.md recommends. With an arena for each of 40 threads, more than half of what
-#: glibc has got from the system is free, and how much that is wanders for hours.
+#: With an arena for each of 40 threads, more than half of what glibc has got from the system is
+#: free, which hides what is in use. (It is not all that makes the resident memory grow.)
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
 
