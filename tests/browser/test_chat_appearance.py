@@ -84,8 +84,10 @@ def populate(page: Page, server: ChatServer) -> None:
 
 
 def finish_animations(page: Page) -> None:
-    """Skip to the end of everything that moves, and wait for the fonts."""
-    page.evaluate("document.getAnimations().forEach((animation) => animation.finish?.())")
+    """Skip to the end of everything that moves, or has none, and wait for the fonts."""
+    page.evaluate("""() => document.getAnimations().forEach((animation) =>
+        animation.effect.getComputedTiming().endTime === Infinity
+            ? animation.cancel() : animation.finish())""")
     page.evaluate("document.fonts.ready.then(() => null)")
 
 
