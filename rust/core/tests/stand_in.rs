@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::{ErrorKind, Write};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -270,6 +271,33 @@ fn who_half_closes_meanwhile_still_gets_the_replies() {
     blocking.release();
     one.expect_text("answer me");
     one.expect_end();
+    assert_eq!(server.closed(1).cause, CloseCause::NetworkError);
+}
+
+#[test]
+fn who_has_half_closed_before_the_callback_blocks_still_gets_the_replies() {
+    let (give, take) = mpsc::channel::<TcpStream>();
+    let server = Server::reacting(Config::default(), move |seen, connection, _| match seen {
+        // So that the message and the FIN are there together when the loop reads them.
+        Seen::Text(0, _) => {
+            let mut stream = take.recv().unwrap();
+            stream.write_all(&masked(Opcode::Text, b"answer me")).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        Seen::Text(1, text) => {
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(connection.send_text(text, Compress::Never), Ok(Sent::Queued));
+        }
+        _ => {}
+    });
+    let (mut one, _) = server.established(1);
+    let (mut other, _) = server.established(0);
+    give.send(one.stream.try_clone().unwrap()).unwrap();
+    other.send(Opcode::Text, b"begin");
+    one.expect_text("answer me");
+    one.expect_end();
+    assert_eq!(server.handle.counters().takeovers, 1);
+    assert_eq!(server.next(), Seen::Text(0, "begin".into()));
     assert_eq!(server.closed(1).cause, CloseCause::NetworkError);
 }
 

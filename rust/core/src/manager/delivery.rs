@@ -65,7 +65,6 @@ impl<C: Send> Loop<C> {
 
     /// Takes the arena back, and lets out what waited for the greeting of the handler.
     pub(super) fn end_delivery(&mut self, delivery: &mut Delivery<C>) -> io::Result<()> {
-        self.is_stood_in = false;
         delivery.batch.events.clear();
         std::mem::swap(&mut self.batch.arena, &mut delivery.batch.arena);
         delivery.batch.forget_arena(); // the stand-in's, if there was one
@@ -93,7 +92,7 @@ impl<C: Send> Loop<C> {
         }
         for target in delivery.hung_up.drain(..) {
             if find(&mut self.peers, target).is_some() {
-                self.hang_up(target.slot);
+                self.end(target.slot);
             }
         }
     }

@@ -182,18 +182,23 @@ impl<C: Send> Loop<C> {
         }
     }
 
-    /// A socket has ended. If a CLOSE came before, what the peer is owed still goes out.
+    /// A socket has ended.
     ///
-    /// A FIN is no reason to forget what came before it. While a callback blocks, that waits for
-    /// the handler, and so does the end: the peer may read the replies.
+    /// A FIN is no reason to forget what came before it: the end waits for the handler as that does,
+    /// and the peer may read the replies.
     pub(super) fn hang_up(&mut self, slot: usize) {
         if let Some(peer) = self.peers.get(slot)
             && peer.may_still_read()
-            && self.is_stood_in
         {
             self.hung_up.push(Target { slot, id: peer.link.id });
-            return;
+        } else {
+            self.end(slot);
         }
+    }
+
+    /// Lets a peer go whose socket has ended. If a CLOSE came before, what it is owed still goes
+    /// out.
+    pub(super) fn end(&mut self, slot: usize) {
         if let Some(peer) = self.peers.get_mut(slot)
             && peer.hang_up()
         {

@@ -36,7 +36,6 @@ const WAKER: Token = Token(usize::MAX);
 
 /// The loop. Its [`super::Manager`] drives it, and while a callback blocks the stand-in does.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about the loop, no states")]
 pub(super) struct Loop<C> {
     pub(super) config: Config,
     pub(super) queue: Arc<Queue<C>>,
@@ -82,10 +81,8 @@ pub(super) struct Loop<C> {
     pub(super) adopted: Vec<Target>,
     /// Peers that are owed a CLOSE, behind what the callbacks send that the batch calls.
     pub(super) owed: Vec<Target>,
-    /// Peers whose FIN the stand-in has read, behind what waits in the batch.
+    /// Peers whose FIN has been read, behind what the batch has of them.
     pub(super) hung_up: Vec<Target>,
-    /// It is the stand-in that takes the turns.
-    pub(super) is_stood_in: bool,
     /// Set by a shutdown: when to cut off who is left.
     pub(super) stop_deadline: Option<Instant>,
     /// No adoption will come any more.
@@ -142,7 +139,6 @@ impl<C: Send> Loop<C> {
             adopted: Vec::new(),
             owed: Vec::new(),
             hung_up: Vec::new(),
-            is_stood_in: false,
             stop_deadline: None,
             finishing: false,
             left_behind: false,
@@ -175,7 +171,6 @@ impl<C: Send> Loop<C> {
 
     pub(super) fn note_takeover(&mut self) {
         self.counters.takeovers += 1;
-        self.is_stood_in = true;
         self.batch.make_room(ARENA_SIZE);
     }
 
