@@ -62,6 +62,7 @@ class Watch:
             minute=(now - self._begin) / 60,
             memory_mib=usage.memory / MIB,
             in_use_mib=state["memory_in_use"] / MIB,
+            python_blocks=state["python_blocks"],
             descriptors=usage.descriptors,
             threads=usage.threads,
             connections=stats["connections"],

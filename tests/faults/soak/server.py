@@ -204,6 +204,7 @@ def state(manager: WebSocketManager, handler: SoakHandler, log: Logged) -> dict[
         "wrong": handler.wrong[:10],
         "log": log.counts,
         "memory_in_use": memory_in_use(),
+        "python_blocks": sys.getallocatedblocks(),
         "descriptors": sum(1 for _ in Path("/proc/self/fd").iterdir()),
     }
 
