@@ -21,6 +21,7 @@ from handy_ws.http.handlers import HttpRequestHandler, PathHandler
 from handy_ws.http.request import HttpRequest
 from handy_ws.http.response import HttpResponse
 from handy_ws.http.server import HttpServer
+from handy_ws.http.wsgi import WsgiHandler
 from handy_ws.websocket.enums import CloseCause, CloseCode, SendResult
 from handy_ws.websocket.handler import WebSocketHandler
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
@@ -50,4 +51,5 @@ __all__ = [
     "WebSocketManager",
     "WebSocketMessageHandler",
     "WebSocketTextMessage",
+    "WsgiHandler",
 ]

@@ -68,7 +68,7 @@ def test_the_server_and_the_addresses_are_known_to_the_handler(serve: Serve) -> 
         environ = context.request.environ
         assert context.server is server
         assert environ["SERVER_PORT"] == str(server.address[1])
-        assert environ["REMOTE_PORT"] == context.source.remote_address[1]
+        assert environ["REMOTE_PORT"] == str(context.source.remote_address[1])
         return HttpResponse(context.request.remote_addr)
 
     server = serve(handle)

@@ -73,12 +73,22 @@ class PathHandler(HttpRequestHandler):
     redirect to the trailing slash where a rule ends in one. What a rule takes from the path is in
     ``context.request.path_params``. Without a match the answer is 404; with a match for other
     methods only it is 405 with ``Allow``. Handlers may be added at any time, from any thread.
+    What no rule matches goes to the `fallback`, if there is one.
 
     A `PathHandler` below another one sees the whole path, too, and adds to its parameters.
     """
 
-    def __init__(self) -> None:
-        """Make one without rules."""
+    def __init__(self, fallback: Handler | None = None) -> None:
+        """Make one without rules.
+
+        Args:
+            fallback: handles the requests whose path no rule matches, such as a `WsgiHandler`;
+                None answers them with 404.
+
+        Raises:
+            TypeError: the fallback is no handler.
+        """
+        self._fallback = None if fallback is None else handle_function(fallback)
         self._entries: list[_Entry] = []
         self._static: dict[str, _Entry] = {}
         self._map: Map | None = None
@@ -123,6 +133,8 @@ class PathHandler(HttpRequestHandler):
         try:
             entry, params = self._match(context)
         except NotFound:
+            if self._fallback is not None:
+                return self._fallback(context)
             return HttpResponse("Not Found\n", 404)
         except MethodNotAllowed as error:
             allow = ", ".join(sorted(error.valid_methods or ()))

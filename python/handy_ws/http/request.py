@@ -70,7 +70,7 @@ def make_environ(
         "SERVER_PORT": str(local_address[1]),
         "SERVER_PROTOCOL": f"HTTP/{head.version}",
         "REMOTE_ADDR": remote_address[0],
-        "REMOTE_PORT": remote_address[1],
+        "REMOTE_PORT": str(remote_address[1]),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": BytesIO() if body is None else body,
