@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_download_is_streamed_whole(log_in: Callable[[], Page]) -> None:
     page = log_in()
     text = page.evaluate("fetch('/numbers').then((response) => response.text())")
     assert text == "".join(f"{number}\n" for number in range(100_000))
+
+
+def test_a_signal_says_goodbye(log_in: Callable[[], Page], example: Example) -> None:
+    page = log_in()
+    page.evaluate("""() => {
+        window.ended = new Promise((resolve) => { socket.onclose = ({ code }) => resolve(code); });
+    }""")
+    example.end(signal.SIGTERM)
+    assert page.evaluate("window.ended") == 1001
 
 
 def test_who_has_not_logged_in_may_neither_listen_nor_speak(

@@ -24,12 +24,13 @@ PATHS = {
     "executor.py": "/",
     "chat/server.py": "/chat",
 }
+WITH_A_LOGIN = {"flask_app.py", "django_app.py"}  # the clients of these are browsers
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def test_no_example_is_forgotten() -> None:
     scripts = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
-    assert scripts == set(PATHS)
+    assert scripts == set(PATHS) | WITH_A_LOGIN
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -45,7 +46,7 @@ def test_a_signal_says_goodbye_to_clients_and_ends_it_cleanly(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("script", PATHS)
+@pytest.mark.parametrize("script", [*PATHS, *sorted(WITH_A_LOGIN)])
 def test_a_signal_with_nobody_there(
     script: str, number: signal.Signals, start: Callable[[str], Example]
 ) -> None:

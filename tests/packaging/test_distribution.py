@@ -37,6 +37,7 @@ PUBLIC_NAMES = {
     "WebSocketManager",
     "WebSocketMessageHandler",
     "WebSocketTextMessage",
+    "WsgiHandler",
 }
 
 
