@@ -88,7 +88,7 @@ class PathHandler(HttpRequestHandler):
         Raises:
             TypeError: the fallback is no handler.
         """
-        self._fallback = None if fallback is None else handle_function(fallback)
+        self._fallback = handle_function(_not_found if fallback is None else fallback)
         self._entries: list[_Entry] = []
         self._static: dict[str, _Entry] = {}
         self._map: Map | None = None
@@ -133,9 +133,7 @@ class PathHandler(HttpRequestHandler):
         try:
             entry, params = self._match(context)
         except NotFound:
-            if self._fallback is not None:
-                return self._fallback(context)
-            return HttpResponse("Not Found\n", 404)
+            return self._fallback(context)
         except MethodNotAllowed as error:
             allow = ", ".join(sorted(error.valid_methods or ()))
             return HttpResponse("Method Not Allowed\n", 405, {"Allow": allow})
@@ -161,6 +159,10 @@ class PathHandler(HttpRequestHandler):
         adapter = rules.bind(host, path_info=head.path, query_args=head.query)
         entry, params = adapter.match(method=head.method)
         return entry, dict(params)
+
+
+def _not_found(_: HttpRequestContext) -> HttpResponse:
+    return HttpResponse("Not Found\n", 404)
 
 
 class _Entry:

@@ -93,8 +93,6 @@ class _WsgiResponse(HttpResponse):
     """What the application says, and nothing that it does not say."""
 
     default_mimetype = None
-    autocorrect_location_header = False
-    automatically_set_content_length = False
 
 
 class _Call:
