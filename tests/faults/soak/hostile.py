@@ -174,7 +174,8 @@ class Hostile:
                     # This process may have so much to do that it is slower than it wants to be.
                     if time.monotonic() - begin < ServerConfig().head_timeout:
                         raise
-                stream.half_close()
+                else:
+                    stream.half_close()
             yield from stream.read_end()  # with a 408, or behind our FIN
 
     def resets(self) -> Task[None]:

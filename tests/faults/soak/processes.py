@@ -119,7 +119,13 @@ class Clients(Program):
                 self._seen.complaints += report["complaints"]
 
     def take(self) -> Seen:
-        """Return what was reported since the last time."""
+        """Return what was reported since the last time.
+
+        Raises:
+            RuntimeError: the process has failed.
+        """
+        if self.process.poll():
+            raise RuntimeError(f"the clients have failed: {self.process.returncode}")
         with self._lock:
             seen, self._seen = self._seen, Seen(self._seen.last)
             return seen
