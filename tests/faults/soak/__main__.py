@@ -13,12 +13,13 @@ import json
 import statistics
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.faults.soak import plot
-from tests.faults.soak.processes import Clients, Program, Usage
+from tests.faults.soak.processes import Clients, Program, Seen, Usage
 from tests.faults.soak.samples import HEADINGS, Sample, check_flat, write_csv
 from tests.faults.soak.vanish import Vanishing
 
@@ -29,6 +30,8 @@ MIB = 1 << 20
 SETTLING = 2.0  # minutes; half of a soak that is shorter than four
 SHORTEST = 1.0  # minutes, to say whether anything grows
 PROBES = 20
+#: So many processes share the healthy clients: one that has too much to do is late with all.
+SHARES = 2
 PATIENCE = 120.0
 #: In the middle, and at the end, of the lives of peers that vanish.
 LONGEST_WAIT = 30.0
@@ -37,7 +40,7 @@ LONGEST_WAIT = 30.0
 class Watch:
     """Takes a sample of a soak now and then."""
 
-    def __init__(self, server: Program, clients: Clients, probe: Clients) -> None:
+    def __init__(self, server: Program, clients: list[Clients], probe: Clients) -> None:
         self._server, self._clients, self._probe = server, clients, probe
         self._begin = self._last = time.monotonic()
         self._usage = Usage.of(server.pid)
@@ -50,8 +53,9 @@ class Watch:
         state = self._server.ask("stats")
         stats = state["stats"]
         seconds = now - self._last
-        clients, probe = self._clients.take(), self._probe.take()
-        for complaint in clients.complaints + probe.complaints:
+        probe = self._probe.take()
+        seen = [probe, *(clients.take() for clients in self._clients)]
+        for complaint in [text for each in seen for text in each.complaints]:
             print("WRONG:", complaint, flush=True)
             self.complaints.append(complaint)
 
@@ -76,11 +80,16 @@ class Watch:
             sent_rate=rate("messages_sent"),
             dropped=stats.get("messages_dropped", 0),
             takeovers=stats["takeovers"],
-            faults=sum(clients.last.get("faults", {}).values()),
+            faults=sum(count_faults(seen).values()),
             complaints=len(self.complaints),
         )
         self._last, self._usage, self._stats = now, usage, stats
         return sample
+
+
+def count_faults(seen: list[Seen]) -> Counter[str]:
+    """Return how often each fault was made."""
+    return sum((Counter(each.last.get("faults", {})) for each in seen), Counter())
 
 
 def watch(options: argparse.Namespace, watcher: Watch) -> list[Sample]:
@@ -129,14 +138,16 @@ def run(options: argparse.Namespace) -> bool:
         server = stack.enter_context(Program("server"))
         port = json.loads(server.read())["port"]
         fresh = Usage.of(server.pid)
-        clients = stack.enter_context(Clients(port, options.connections, options.faults))
-        probe = stack.enter_context(Clients(port, PROBES, 0))
-        clients.wait_until_there()
-        probe.wait_until_there()
+        share = options.connections // SHARES
+        clients = [stack.enter_context(Clients(port, "healthy", share)) for _ in range(SHARES)]
+        clients.append(stack.enter_context(Clients(port, "hostile", options.faults)))
+        probe = stack.enter_context(Clients(port, "probe", PROBES))
+        for process in (*clients, probe):
+            process.wait_until_there()
         watcher = Watch(server, clients, probe)
         with Vanishing(port, LONGEST_WAIT) as vanishing:
             samples = watch(options, watcher)
-        last = [process.leave(PATIENCE) for process in (clients, probe)]
+        last = [process.leave(PATIENCE) for process in (*clients, probe)]
         final = server.ask("stop")
     complaints = watcher.complaints + [text for seen in last for text in seen.complaints]
     results = [(f"complaints: {complaints[:20]}", not complaints)]
@@ -145,7 +156,7 @@ def run(options: argparse.Namespace) -> bool:
     else:
         results += check_flat(samples, min(SETTLING, options.minutes / 2))
     results += check_end(fresh, final, [seen.last for seen in last])
-    print(f"faults: {last[0].last['faults']}")
+    print(f"faults: {dict(count_faults(last))}")
     print(f"peers that have vanished: {vanishing.vanished} {vanishing.trouble}")
     for text, is_good in results:
         print("good: " if is_good else "BROKEN:", text)

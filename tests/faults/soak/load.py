@@ -1,11 +1,11 @@
-"""A process of clients of the soak: ``python -m tests.faults.soak.load PORT HEALTHY HOSTILE``.
+"""A process of clients of the soak: ``python -m tests.faults.soak.load PORT KIND COUNT``.
 
-Prints ``ready`` when the healthy ones are there, and then, every second, one line of JSON: what
-they have seen since the last one. When its input ends, the clients leave; it ends with its last
-line when all are gone.
+Prints ``ready`` when they are there, and then, every second, one line of JSON: what they have seen
+since the last one. When its input ends, the clients leave; it ends with its last line when all are
+gone.
 
-With no hostile clients it is the probe: a few healthy ones that ping a lot, in a process that has
-nothing else to do, so that the times that they measure are the server's.
+There are ``healthy`` ones, ``hostile`` ones, and a few healthy ones that ping a lot, in a process
+that has nothing else to do, so that the times that they measure are the server's: the ``probe``.
 """
 
 from __future__ import annotations
@@ -55,11 +55,10 @@ def report(scene: Scene, hostile: Hostile) -> Task[None]:
         scene.is_over = bool(select.select([sys.stdin], [], [], 0)[0])
 
 
-def main(arguments: list[str]) -> None:
+def main(port: int, kind: str, count: int) -> None:
     """Do what the command line says."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    port, count, hostile_count = map(int, arguments)
     server = ("127.0.0.1", port)
     rng = random.Random(port)
     scene = Scene(Loop(), server, rng)
@@ -68,19 +67,21 @@ def main(arguments: list[str]) -> None:
         Proxy(server, delay=0.01, chunk=50, life=lambda: rng.uniform(0.05, 5.0)) as cutting,
     ):
         hostile = Hostile(scene, cutting.address)
-        paces = [STAYING, PASSING] if hostile_count else [PROBING]
-        scene.loop.spawn(arrive(scene, count, paces, slow.address if hostile_count else server))
-        scene.loop.run(until=lambda: scene.open >= count or bool(scene.complaints))
+        if kind == "hostile":
+            for _ in range(count):
+                scene.loop.spawn(hostile.go_on())
+            scene.loop.spawn(hostile.block_now_and_then())
+        else:
+            is_probe = kind == "probe"
+            paces = [PROBING] if is_probe else [STAYING, PASSING]
+            scene.loop.spawn(arrive(scene, count, paces, server if is_probe else slow.address))
+            scene.loop.run(until=lambda: scene.open >= count or bool(scene.complaints))
         print("ready", flush=True)
         scene.loop.spawn(report(scene, hostile))
-        for _ in range(hostile_count):
-            scene.loop.spawn(hostile.go_on())
-        if hostile_count:
-            scene.loop.spawn(hostile.block_now_and_then())
         # Whoever misbehaves stays until this process ends.
         scene.loop.run(until=lambda: scene.is_over and scene.open == 0)
         print(json.dumps(scene.take_report() | {"faults": hostile.counts}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -96,8 +96,8 @@ class Seen:
 class Clients(Program):
     """A process of clients, whose reports are collected by a thread."""
 
-    def __init__(self, port: int, healthy: int, hostile: int) -> None:
-        super().__init__("load", port, healthy, hostile)
+    def __init__(self, port: int, kind: str, count: int) -> None:
+        super().__init__("load", port, kind, count)
         self._lock = threading.Lock()
         self._seen = Seen()
         self._thread = threading.Thread(target=self._collect, daemon=True)
