@@ -176,52 +176,6 @@ def test_head_and_other_methods(client: RawClient) -> None:
         assert (response.status, response.get("Allow")) == (405, "GET, HEAD")
 
 
-def test_conditional_requests(client: RawClient) -> None:
-    first = client.get("/hello.txt")
-    etag, modified = first.get("ETag"), first.get("Last-Modified")
-    for field in (f"If-None-Match: {etag}", f"If-Modified-Since: {modified}", "If-None-Match: *"):
-        response = client.get("/hello.txt", field)
-        assert names(response) == (304, b"")
-        assert response.get("ETag") == etag
-    assert client.get("/hello.txt", 'If-None-Match: "other"').body == b"hello"
-
-
-def test_a_changed_file_has_another_etag(client: RawClient, root: Path) -> None:
-    before = client.get("/hello.txt").get("ETag")
-    (root / "hello.txt").write_text("changed")
-    response = client.get("/hello.txt", f"If-None-Match: {before}")
-    assert names(response) == (200, b"changed")
-
-
-@pytest.mark.parametrize(
-    ("value", "status", "body", "content_range"),
-    [
-        ("bytes=0-1", 206, b"he", "bytes 0-1/5"),
-        ("bytes=1-", 206, b"ello", "bytes 1-4/5"),
-        ("bytes=-2", 206, b"lo", "bytes 3-4/5"),
-        ("bytes=2-99", 206, b"llo", "bytes 2-4/5"),
-        ("bytes=5-", 416, b"Range Not Satisfiable\n", "bytes */5"),
-        ("bytes=9-10", 416, b"Range Not Satisfiable\n", "bytes */5"),
-    ],
-)
-def test_ranges(
-    client: RawClient, value: str, status: int, body: bytes, content_range: str
-) -> None:
-    response = client.get("/hello.txt", f"Range: {value}")
-    assert names(response) == (status, body)
-    assert response.get("Content-Range") == content_range
-
-
-def test_a_range_of_a_changed_file_is_the_whole_file(client: RawClient) -> None:
-    response = client.get("/hello.txt", "Range: bytes=0-1", 'If-Range: "other"')
-    assert names(response) == (200, b"hello")
-
-
-def test_a_range_in_the_middle_of_a_big_file(client: RawClient) -> None:
-    response = client.get("/big.bin", "Range: bytes=100000-900000")
-    assert response.body == BIG[100000:900001]
-
-
 def test_no_descriptor_is_left_open(serve: Serve, root: Path) -> None:
     server = serve(FileHandler(root), workers=1)
     client = serve.client(server)
