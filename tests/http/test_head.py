@@ -215,6 +215,9 @@ def test_a_source_makes_the_request_anew() -> None:
     assert request.remote_addr == "192.0.2.1"
     assert request.path_params == {"id": 7}
     assert request.get_data() == b""
+    assert (request.scheme, request.is_secure) == ("http", False)
+    source.scheme = "https"
+    assert source.request().url == "https://a/p?q=1"
 
 
 @pytest.mark.parametrize("head", [head for head, _, _ in WELL_FORMED])

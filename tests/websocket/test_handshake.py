@@ -159,6 +159,27 @@ def test_only_the_same_origin_is_allowed_by_default(origin: str, host: str, allo
     assert OriginPolicy("same-origin").allows(origin, host) is allowed
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        ("https://good.com", "good.com", True),
+        ("https://good.com:443", "good.com", True),
+        ("https://good.com", "good.com:443", True),
+        ("https://good.com:8443", "good.com:8443", True),
+        ("http://good.com", "good.com", False),
+        ("http://good.com:443", "good.com", False),
+        ("http://good.com:8443", "good.com:8443", False),
+        ("https://good.com:8443", "good.com", False),
+        ("https://good.com.evil.com", "good.com", False),
+        ("null", "good.com", False),
+    ],
+)
+def test_only_pages_by_https_have_the_origin_of_a_server_that_speaks_tls(
+    origin: str, host: str, allowed: bool
+) -> None:
+    assert OriginPolicy("same-origin").allows(origin, host, "https") is allowed
+
+
 def test_cross_site_handshakes_are_refused(serve: Serve) -> None:
     server = serve(WebSocketMessageHandler())
     host, port = server.address

@@ -16,6 +16,7 @@ recv. If one does send, it is taken out until it comes back.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from contextlib import suppress
@@ -139,7 +140,7 @@ class Acceptor(threading.Thread):
         """Close the child's copies of all sockets, without a word to anybody."""
         for connection in self._all_connections():
             with suppress(OSError):
-                connection.sock.close()
+                os.close(connection.sock.detach())
         self.forked = self.stopping = self._finished = True
         listener, self._listener = self._listener, None
         if listener is not None:

@@ -13,11 +13,10 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import socket
-
     from handy_ws.http.body import RequestBody
     from handy_ws.http.head import RequestHead
     from handy_ws.http.response import Outgoing
+    from handy_ws.http.stream import PlainStream
 
 __all__ = ["Connection", "State"]
 
@@ -72,7 +71,7 @@ class Connection:
     """A client's connection.
 
     Attributes:
-        sock: the nonblocking socket.
+        sock: the stream.
         address: host and port of the client.
         state: see `State`.
         interest: the events that the acceptor's selector watches for it; 0: not registered.
@@ -99,8 +98,8 @@ class Connection:
         "state",
     )
 
-    def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        """Make the connection of an accepted, nonblocking socket."""
+    def __init__(self, sock: PlainStream, address: tuple[str, int]) -> None:
+        """Make the connection of an accepted stream."""
         self.sock = sock
         self.address = address
         self.state = State.READING_HEAD

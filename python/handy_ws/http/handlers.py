@@ -154,9 +154,12 @@ class PathHandler(HttpRequestHandler):
         if rules is None:
             with _compiling:
                 rules = self._map = Map([entry.rule() for entry in self._entries])
-        # Only redirects show the host, and they need it as the client knows it.
-        host = head.get("host") or "{}:{}".format(*context.source.local_address)
-        adapter = rules.bind(host, path_info=head.path, query_args=head.query)
+        source = context.source
+        # Only redirects show scheme and host, and they need them as the client knows them.
+        host = head.get("host") or "{}:{}".format(*source.local_address)
+        adapter = rules.bind(
+            host, url_scheme=source.scheme, path_info=head.path, query_args=head.query
+        )
         entry, params = adapter.match(method=head.method)
         return entry, dict(params)
 

@@ -139,10 +139,11 @@ class RequestSource:
         head_bytes: the request head, up to and with the empty line.
         remote_address: host and port of the client.
         local_address: host and port that the server is bound to.
+        scheme: ``"http"``, or ``"https"`` if the client speaks TLS.
         path_params: what the rule of a `PathHandler` took from the path, or None.
     """
 
-    __slots__ = ("head_bytes", "local_address", "path_params", "remote_address")
+    __slots__ = ("head_bytes", "local_address", "path_params", "remote_address", "scheme")
 
     def __init__(
         self,
@@ -154,6 +155,7 @@ class RequestSource:
         self.head_bytes = head_bytes
         self.remote_address = remote_address
         self.local_address = local_address
+        self.scheme = "http"
         self.path_params: dict[str, Any] | None = None
 
     def head(self) -> RequestHead:
@@ -169,8 +171,7 @@ class RequestSource:
             head: the head, if it is at hand; parsed anew otherwise.
             body: a file at the start of the request body; empty by default.
         """
-        environ = make_environ(head or self.head(), self.remote_address, self.local_address, body)
-        return HttpRequest(environ, self.path_params)
+        return HttpRequest(make_environ(self, head or self.head(), body), self.path_params)
 
 
 def find_head_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:

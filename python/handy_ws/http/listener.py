@@ -10,6 +10,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from handy_ws.http.stream import PlainStream
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -63,11 +65,11 @@ class Listener(socket.socket):
         host, port = self.getsockname()[:2]
         return host, port
 
-    def accept_connection(self) -> tuple[socket.socket, tuple[str, int]]:
+    def accept_connection(self) -> tuple[PlainStream, tuple[str, int]]:
         """Accept one connection.
 
         Returns:
-            The nonblocking socket with TCP_NODELAY, and the client's host and port.
+            The stream, with TCP_NODELAY, and the client's host and port.
 
         Raises:
             BlockingIOError: no connection is waiting.
@@ -75,7 +77,7 @@ class Listener(socket.socket):
         """
         # What accept() does, without asking the system for what the listener knows: 5 us, not 7.
         descriptor, address = cast("Any", self)._accept()  # noqa: SLF001
-        sock = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+        sock = PlainStream(self._family, socket.SOCK_STREAM, 0, descriptor)
         sock.setblocking(False)
         if not _NODELAY_IS_INHERITED:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

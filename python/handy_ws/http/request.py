@@ -17,7 +17,7 @@ from werkzeug.wrappers import Request
 if TYPE_CHECKING:
     from io import BufferedIOBase
 
-    from handy_ws.http.head import RequestHead
+    from handy_ws.http.head import RequestHead, RequestSource
 
 __all__ = ["HttpRequest", "make_environ"]
 
@@ -43,17 +43,13 @@ class HttpRequest(Request):
 
 
 def make_environ(
-    head: RequestHead,
-    remote_address: tuple[str, int],
-    local_address: tuple[str, int],
-    body: BufferedIOBase | None = None,
+    source: RequestSource, head: RequestHead, body: BufferedIOBase | None = None
 ) -> dict[str, Any]:
     """Make the WSGI environ (PEP 3333) of a request.
 
     Args:
+        source: how it came.
         head: the request head.
-        remote_address: host and port of the client.
-        local_address: host and port of the server.
         body: a file at the start of the whole body; None for an empty one.
     """
     path = head.raw_path
@@ -66,13 +62,13 @@ def make_environ(
         "QUERY_STRING": head.query,
         "REQUEST_URI": head.target,
         "RAW_URI": head.target,
-        "SERVER_NAME": local_address[0],
-        "SERVER_PORT": str(local_address[1]),
+        "SERVER_NAME": source.local_address[0],
+        "SERVER_PORT": str(source.local_address[1]),
         "SERVER_PROTOCOL": f"HTTP/{head.version}",
-        "REMOTE_ADDR": remote_address[0],
-        "REMOTE_PORT": str(remote_address[1]),
+        "REMOTE_ADDR": source.remote_address[0],
+        "REMOTE_PORT": str(source.remote_address[1]),
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": source.scheme,
         "wsgi.input": BytesIO() if body is None else body,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,

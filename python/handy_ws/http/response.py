@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
+    from handy_ws.http.stream import PlainStream
 
 __all__ = ["Answers", "HttpResponse", "Outgoing", "PeerGone", "Then"]
 
@@ -73,7 +74,7 @@ class Outgoing:
 
     Attributes:
         then: what becomes of the connection afterwards.
-        progress: how many bytes have been sent.
+        progress: how many bytes the stream has taken.
     """
 
     __slots__ = ("_close", "_framing", "_left", "_parts", "_pending", "progress", "then")
@@ -104,42 +105,45 @@ class Outgoing:
         """Have `close` called when the response is over, whichever way it ends."""
         self._close = close
 
-    def flush(self, sock: socket.socket, budget: int = 2**63) -> bool:
+    def flush(self, sock: PlainStream, budget: int = 2**63) -> bool:
         """Send what is at hand. Runs no code of the program.
 
         Args:
-            sock: the nonblocking socket.
+            sock: the stream.
             budget: stop after about so many bytes.
 
         Returns:
-            Whether all that was at hand has been sent.
+            Whether all that was at hand has been sent; what the stream has taken and not sent
+            counts as at hand.
 
         Raises:
             PeerGone: the client is no longer there.
         """
         pending = self._pending
-        while pending:
-            try:
+        try:
+            if sock.unsent:
+                sock.flush()
+            while pending and not sock.unsent:
                 sent = sock.send(
                     pending if len(pending) <= _SLICE else memoryview(pending)[:_SLICE],
                     _NO_SIGPIPE,
                 )
-            except (BlockingIOError, InterruptedError):
-                return False
-            except OSError as error:
-                raise PeerGone from error
-            self.progress += sent
-            if sent == len(pending):
-                break
-            # A view, since copying the rest each time would be quadratic.
-            pending = self._pending = memoryview(pending)[sent:]
-            budget -= sent
-            if budget <= 0:
-                return False
-        self._pending = b""
-        return True
+                self.progress += sent
+                if sent == len(pending):
+                    pending = self._pending = b""
+                    break
+                # A view, since copying the rest each time would be quadratic.
+                pending = self._pending = memoryview(pending)[sent:]
+                budget -= sent
+                if budget <= 0:
+                    return False
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise PeerGone from error
+        return not pending and not sock.unsent
 
-    def pump(self, sock: socket.socket) -> bool:
+    def pump(self, sock: PlainStream) -> bool:
         """Send all that the client takes now, taking from the iterator as needed.
 
         Returns:

@@ -71,7 +71,7 @@ class WaitingRoom:
         self._leave(connection)
         connection.state = state
         self.deadlines.add(state, connection, monotonic())
-        self._poller.watch(connection, WRITE if state is State.WRITING else READ)
+        self._watch(connection)
         if state is State.IDLE and connection.received:
             self._look_for_head(connection)
 
@@ -90,6 +90,13 @@ class WaitingRoom:
         for state in (State.IDLE, State.READING_HEAD, State.READING_BODY, State.LINGERING):
             for connection in self.deadlines.waiting(state):
                 self.close(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        """Wait for what the state needs; and for room, if the stream has something to send."""
+        if connection.state is State.WRITING:
+            self._poller.watch(connection, WRITE)
+        else:
+            self._poller.watch(connection, READ | WRITE if connection.sock.unsent else READ)
 
     def _leave(self, connection: Connection) -> None:
         self.deadlines.discard(connection.state, connection)
@@ -128,15 +135,22 @@ class WaitingRoom:
 
     def _receive(self, connection: Connection, size: int) -> bytes | None:
         """Return what has come; None if nothing has, or the connection has been closed."""
+        sock = connection.sock
+        data: bytes | None = None
         try:
-            data = connection.sock.recv(size)
+            if sock.unsent:
+                sock.flush()
+            data = sock.recv(size)
         except (BlockingIOError, InterruptedError):
-            return None
+            pass
         except OSError:
             data = b""
-        if not data:
+        if data == b"":
             self.close(connection)
             return None
+        # What is not in the poller yet begins there by `enter`.
+        if connection.interest and (sock.unsent or connection.interest & WRITE):
+            self._watch(connection)
         return data
 
     def _read_head(self, connection: Connection) -> None:
@@ -183,7 +197,7 @@ class WaitingRoom:
     def _write(self, connection: Connection) -> None:
         outgoing = connection.outgoing
         assert outgoing is not None  # noqa: S101 - what makes the state WRITING
-        before = outgoing.progress
+        before = (outgoing.progress, connection.sock.unsent)
         try:
             complete = outgoing.flush(connection.sock, _SEND_BUDGET)
         except PeerGone:
@@ -191,7 +205,7 @@ class WaitingRoom:
             return
         if complete:
             self._pass_on(connection, State.WRITE_READY)
-        elif outgoing.progress > before:
+        elif (outgoing.progress, connection.sock.unsent) != before:
             # The deadline is for each bit of progress, not for the whole response.
             self.deadlines.add(State.WRITING, connection, monotonic())
 

@@ -137,7 +137,7 @@ class WebSocketHandler(HttpRequestHandler):
         manager, source = context.server.websocket_manager, context.source
         try:
             key = _check_handshake(head)
-            self._check_origin(head)
+            self._check_origin(head, source.scheme)
             subprotocol = self._choose_subprotocol(head)
             agreement = self._agree_on_extensions(head, manager)
         except _RefusedError as refused:
@@ -173,12 +173,13 @@ class WebSocketHandler(HttpRequestHandler):
                 context.server.websocket_manager.count_refused("authorize")
         return response
 
-    def _check_origin(self, head: RequestHead) -> None:
+    def _check_origin(self, head: RequestHead, scheme: str) -> None:
         origins = head.get_all("origin")
         if len(origins) > 1:
             reason = "more than one Origin header"
             raise _RefusedError(400, reason)
-        if origins and not self._origin_policy.allows(origins[0], head.get("host") or ""):
+        host = head.get("host") or ""
+        if origins and not self._origin_policy.allows(origins[0], host, scheme):
             reason = f"origin {origins[0]!r} is not allowed"
             raise _RefusedError(403, reason, check="origin")
 

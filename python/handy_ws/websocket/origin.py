@@ -44,8 +44,14 @@ class OriginPolicy:
                 raise ValueError(message)
         self._allowed = frozenset(parts for parts in parsed.values() if parts is not None)
 
-    def allows(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may connect to the server that the Host header names."""
+    def allows(self, origin: str, host: str, scheme: str = "http") -> bool:
+        """Whether a page of this origin may connect to the server.
+
+        Args:
+            origin: the value of the Origin header.
+            host: the value of the Host header.
+            scheme: ``"https"`` if the client speaks TLS, so that no other page can be ours.
+        """
         if self._allow_all:
             return True
         parts = parse_origin(origin)
@@ -53,9 +59,10 @@ class OriginPolicy:
             return False
         if self._allowed is not None:
             return parts in self._allowed
-        scheme = parts[0]
-        # Without a port, Host means the default port of the scheme that the page was loaded by:
-        # a proxy in front may have taken the TLS off.
+        if scheme == "http":
+            # A proxy in front may have taken the TLS off, so we believe the page. Without a port,
+            # Host means the default port of the scheme that it was loaded by.
+            scheme = parts[0]
         return parts == parse_origin(f"{scheme}://{host}")
 
 
