@@ -10,8 +10,9 @@ Times are in seconds and sizes in bytes, everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ _MAX_TIMEOUT = 1e6
 _MAX_SIZE = 2**63 - 1
 _MAX_RATE = 1e9
 _POLICIES = ("close", "drop_newest", "drop_oldest")
+_FORWARDED = "forwarded"
+_FORWARDED_HEADERS = frozenset(
+    {_FORWARDED, *(f"x-forwarded-{what}" for what in ("for", "proto", "host", "port"))}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,6 +191,14 @@ class ServerConfig:
             in which a client must take at least one byte of a response. Default 30.
         default_headers: header fields for every response that does not set them itself.
             Default none.
+        trusted_proxies: the proxies in front of the server whose word is taken for the client,
+            the scheme and the host of a request: addresses and networks such as
+            ``"10.0.0.0/8"``, and ``"unix"`` for whoever may connect to the unix socket. What
+            others say about that is ignored. Default none.
+        forwarded_headers: the header fields in which they say it, and which every one of them has
+            to set or to add to. ``"X-Forwarded-For"``, ``"X-Forwarded-Proto"``,
+            ``"X-Forwarded-Host"`` and ``"X-Forwarded-Port"``, or ``"Forwarded"`` alone (RFC
+            7239). Default the first two.
         websocket: the limits of the WebSocket connections.
     """
 
@@ -200,6 +213,8 @@ class ServerConfig:
     max_body_size: int = 16 * _MIB
     body_timeout: float = 30.0
     default_headers: Mapping[str, str] = field(default_factory=dict)
+    trusted_proxies: Collection[str] = ()
+    forwarded_headers: Collection[str] = ("X-Forwarded-For", "X-Forwarded-Proto")
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
 
     def __post_init__(self) -> None:
@@ -220,10 +235,14 @@ class ServerConfig:
         _check_timeout(self, "keep_alive_timeout")
         _check_timeout(self, "body_timeout")
         _check_headers(self, "default_headers")
+        _check_proxies(self, "trusted_proxies")
+        _check_forwarded(self, "forwarded_headers")
         if not isinstance(self.websocket, WebSocketConfig):
             raise _wrong(self, "websocket", "must be a WebSocketConfig")
-        # A copy, so that what was checked is what is used.
+        # Copies, so that what was checked is what is used.
         object.__setattr__(self, "default_headers", MappingProxyType(dict(self.default_headers)))
+        for name in ("trusted_proxies", "forwarded_headers"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def _wrong(config: object, name: str, rule: str) -> ValueError:
@@ -272,3 +291,30 @@ def _check_headers(config: object, name: str) -> None:
             raise _wrong(config, name, f"has an invalid value for {key!r}")
         if key.lower() in {"content-length", "transfer-encoding", "connection", "date"}:
             raise _wrong(config, name, f"sets {key!r}, which belongs to each response")
+
+
+def _check_proxies(config: object, name: str) -> None:
+    for proxy in _strings(config, name):
+        try:
+            if proxy != "unix":
+                ip_network(proxy)
+        except ValueError as error:
+            raise _wrong(config, name, f"must be addresses, networks or 'unix' ({error})") from None
+
+
+def _check_forwarded(config: object, name: str) -> None:
+    names = {header.lower() for header in _strings(config, name)}
+    if not names <= _FORWARDED_HEADERS:
+        raise _wrong(config, name, "must be 'Forwarded' or some of the X-Forwarded- fields")
+    if _FORWARDED in names and len(names) > 1:
+        # Which of two fields a proxy has written, and which a client, cannot be told.
+        raise _wrong(config, name, "must not have 'Forwarded' beside others")
+
+
+def _strings(config: object, name: str) -> Collection[str]:
+    """Return the value of a field that is a collection of strings; one string is none."""
+    value: Any = getattr(config, name)
+    is_collection = isinstance(value, Collection) and not isinstance(value, str | bytes)
+    if not is_collection or not all(isinstance(item, str) for item in value):
+        raise _wrong(config, name, "must be a sequence of strings")
+    return value

@@ -21,6 +21,8 @@ DEFAULTS = {
     "max_body_size": 16 * 1024 * 1024,
     "body_timeout": 30.0,
     "default_headers": {},
+    "trusted_proxies": (),
+    "forwarded_headers": ("X-Forwarded-For", "X-Forwarded-Proto"),
     "websocket": WebSocketConfig(),
 }
 WEBSOCKET_DEFAULTS = {
@@ -82,6 +84,32 @@ BAD: list[tuple[str, Any]] = [
             {"Content-Length": "1"},
             {"transfer-encoding": "chunked"},
             {"Connection": "close"},
+        )
+    ],
+    *[
+        ("trusted_proxies", value)
+        for value in (
+            None,
+            "127.0.0.1",
+            b"127.0.0.1",
+            [1],
+            [b"127.0.0.1"],
+            ["localhost"],
+            [""],
+            ["10.0.0.1/8"],
+            ["10.0.0.0/33"],
+            ["127.0.0.1", "UNIX"],
+        )
+    ],
+    *[
+        ("forwarded_headers", value)
+        for value in (
+            None,
+            "Forwarded",
+            [1],
+            ["X-Real-IP"],
+            ["Forwarded", "X-Forwarded-For"],
+            [""],
         )
     ],
     ("websocket", None),
@@ -174,6 +202,10 @@ def test_nonsense_is_refused_by_name(config_class: Any, name: str, value: object
         ("head_timeout", 1),
         ("head_timeout", 0.001),
         ("default_headers", {"X-Frame-Options": "DENY", "Server": ""}),
+        ("trusted_proxies", ("127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "unix")),
+        ("forwarded_headers", ()),
+        ("forwarded_headers", ("forwarded",)),
+        ("forwarded_headers", ("X-FORWARDED-HOST", "X-Forwarded-Port")),
     ],
 )
 def test_sense_is_accepted(name: str, value: object) -> None:

@@ -244,7 +244,7 @@ class Acceptor(threading.Thread):
                 # The client has given up already, or something like it: on to the next one.
                 continue
             # Most heads are there by now, and then the connection never enters the poller.
-            self._guarded(self._room.on_event, Connection(sock, address))
+            self._guarded(self._room.welcome, Connection(sock, address))
 
     def _pause_accepting(self, listener: Listener) -> None:
         """Leave the open connections alone and new ones in the backlog for a moment."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from handy_ws.http.body import RequestBody
-    from handy_ws.http.head import RequestHead
+    from handy_ws.http.forwarded import TrustedProxies
+    from handy_ws.http.head import RequestHead, RequestSource
     from handy_ws.http.response import Outgoing
     from handy_ws.http.stream import PlainStream
 
@@ -72,13 +73,15 @@ class Connection:
 
     Attributes:
         sock: the stream.
-        address: host and port of the client.
+        address: host and port of the peer.
+        proxies: how to read what the peer says about its client, if it is a trusted proxy.
         state: see `State`.
         interest: the events that the acceptor's selector watches for it; 0: not registered.
         received: bytes that have come and are not used up.
         scanned: how many of them have been searched for the end of the head.
         head_bytes: the head of the current request.
         head: the same, parsed.
+        source: where it comes from, and how.
         body: the body of the current request.
         outgoing: the response in progress while it waits for the client to read.
         discarded: how many bytes have been read to no purpose while lingering.
@@ -92,9 +95,11 @@ class Connection:
         "head_bytes",
         "interest",
         "outgoing",
+        "proxies",
         "received",
         "scanned",
         "sock",
+        "source",
         "state",
     )
 
@@ -102,12 +107,14 @@ class Connection:
         """Make the connection of an accepted stream."""
         self.sock = sock
         self.address = address
+        self.proxies: TrustedProxies | None = None
         self.state = State.READING_HEAD
         self.interest = 0
         self.received: bytes | bytearray = b""
         self.scanned = 0
         self.head_bytes = b""
         self.head: RequestHead | None = None
+        self.source: RequestSource | None = None
         self.body: RequestBody | None = None
         self.outgoing: Outgoing | None = None
         self.discarded = 0
@@ -133,6 +140,7 @@ class Connection:
         """Let go of what belonged to the request that has been answered."""
         self.head_bytes = b""
         self.head = None
+        self.source = None
         if self.body is not None:
             self.body.close()
             self.body = None

@@ -119,6 +119,12 @@ class RequestHead:
         """Say whether `token` (lower case) is a member of the list field `name` (lower case)."""
         return token in map(str.lower, self.members(name))
 
+    def replace_host(self, authority: str) -> None:
+        """Have `authority` stand for the Host field, whether there is one or not."""
+        self._first["host"] = authority
+        self.headers = [field for field in self.headers if field[0] != "host"]
+        self.headers.append(("host", authority))
+
     @property
     def keeps_alive(self) -> bool:
         """Whether the client wants the connection to persist: RFC 9112 section 9.3."""
@@ -140,10 +146,18 @@ class RequestSource:
         remote_address: host and port of the client.
         local_address: host and port that the server is bound to.
         scheme: ``"http"``, or ``"https"`` if the client speaks TLS.
+        host: what a proxy says that the client took for the Host; None if there is nothing to say.
         path_params: what the rule of a `PathHandler` took from the path, or None.
     """
 
-    __slots__ = ("head_bytes", "local_address", "path_params", "remote_address", "scheme")
+    __slots__ = (
+        "head_bytes",
+        "host",
+        "local_address",
+        "path_params",
+        "remote_address",
+        "scheme",
+    )
 
     def __init__(
         self,
@@ -156,11 +170,15 @@ class RequestSource:
         self.remote_address = remote_address
         self.local_address = local_address
         self.scheme = "http"
+        self.host: str | None = None
         self.path_params: dict[str, Any] | None = None
 
     def head(self) -> RequestHead:
         """Parse the head anew."""
-        return parse_head(self.head_bytes)
+        head = parse_head(self.head_bytes)
+        if self.host is not None:
+            head.replace_host(self.host)
+        return head
 
     def request(
         self, head: RequestHead | None = None, body: BufferedIOBase | None = None
@@ -314,5 +332,4 @@ def _check_host(head: RequestHead, authority: str | None) -> None:
         # The target's authority takes the place of the field: RFC 9112 section 3.2.2.
         if not valid_authority(authority):
             raise BadRequest(400, "the host in the target is not valid")
-        head._first["host"] = authority  # noqa: SLF001
-        head.headers = [(k, authority if k == "host" else v) for k, v in head.headers]
+        head.replace_host(authority)

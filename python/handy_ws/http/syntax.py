@@ -11,14 +11,17 @@ import re
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["NOT_CONTROL", "is_field_value", "is_protocol", "is_token", "valid_authority"]
+__all__ = ["NOT_CONTROL", "TOKEN", "is_field_value", "is_protocol", "is_token", "valid_authority"]
 
 #: Every byte that may stand inside a line of a head: all but the controls, TAB allowed.
 NOT_CONTROL: Final = b"\t" + bytes(byte for byte in range(ord(" "), 256) if byte != ord("\x7f"))
 
+#: A token, as a regular expression.
+TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+
 _MAX_AUTHORITY = 253 + len(":65535")
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_PROTOCOL = re.compile(rf"{_TOKEN.pattern}(?:/{_TOKEN.pattern})?")
+_TOKEN = re.compile(TOKEN)
+_PROTOCOL = re.compile(rf"{TOKEN}(?:/{TOKEN})?")
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
 _AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::[0-9]{{0,5}})?")
 

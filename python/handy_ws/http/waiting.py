@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.deadlines import Deadlines
+from handy_ws.http.forwarded import TrustedProxies
 from handy_ws.http.head import BadRequest, find_head_end
 from handy_ws.http.poller import READ, WRITE
 from handy_ws.http.response import PeerGone
@@ -61,6 +62,7 @@ class WaitingRoom:
             }
         )
         self._max_head_size = config.max_head_size
+        self._proxies = TrustedProxies.of(config)
         self._answers = answers
         self._poller = poller
 
@@ -108,8 +110,15 @@ class WaitingRoom:
 
     # What happens to a connection
 
+    def welcome(self, connection: Connection) -> None:
+        """Take the first step with a connection that was accepted just now."""
+        proxies = self._proxies
+        if proxies is not None and proxies.trust(connection.address[0]):
+            connection.proxies = proxies
+        self.on_event(connection)
+
     def on_event(self, connection: Connection) -> None:
-        """Take a step: the socket is readable or writable, or was accepted just now."""
+        """Take a step: the socket is readable or writable."""
         match connection.state:
             case State.READING_HEAD | State.IDLE:
                 self._read_head(connection)

@@ -110,6 +110,7 @@ class Worker(threading.Thread):
         """Read the head, and run the handler unless a body is still to come."""
         try:
             head = connection.head = parse_head(connection.head_bytes, self._max_header_count)
+            connection.source = self._source_of(connection, head)
             waits = _waits_for_continue(head)
             body = connection.body = body_of(head, self._max_body_size)
             if body is None:
@@ -127,6 +128,17 @@ class Worker(threading.Thread):
         connection.outgoing = Outgoing(_CONTINUE if waits else b"", Then.READ_BODY)
         self._send(connection)
 
+    def _source_of(self, connection: Connection, head: RequestHead) -> RequestSource:
+        """Say where a request comes from, and how.
+
+        Raises:
+            BadRequest: 400 for a proxy that says it in a malformed way.
+        """
+        source = RequestSource(connection.head_bytes, connection.address, self._local_address)
+        if connection.proxies is not None:
+            connection.proxies.apply(source, head)
+        return source
+
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that is not understood. What comes behind it is never looked at."""
         connection.received = b""
@@ -135,9 +147,9 @@ class Worker(threading.Thread):
 
     def _respond(self, connection: Connection) -> None:
         """Run the handler and begin to send its response."""
-        head = connection.head
-        assert head is not None  # noqa: S101 - set by _begin, before any way that leads here
-        source = RequestSource(connection.head_bytes, connection.address, self._local_address)
+        head, source = connection.head, connection.source
+        # Set by _begin, before any way that leads here.
+        assert head is not None and source is not None  # noqa: S101, PT018
         body = connection.body
         context = HttpRequestContext(
             self._server, head, source, None if body is None else body.open()
