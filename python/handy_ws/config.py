@@ -10,12 +10,12 @@ Times are in seconds and sizes in bytes, everywhere.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Any, Literal
 
+from handy_ws.http.forwarded import checked_headers, checked_proxies
 from handy_ws.http.syntax import is_field_value, is_token
 
 __all__ = ["CompressionConfig", "ServerConfig", "WebSocketConfig"]
@@ -27,10 +27,6 @@ _MAX_TIMEOUT = 1e6
 _MAX_SIZE = 2**63 - 1
 _MAX_RATE = 1e9
 _POLICIES = ("close", "drop_newest", "drop_oldest")
-_FORWARDED = "forwarded"
-_FORWARDED_HEADERS = frozenset(
-    {_FORWARDED, *(f"x-forwarded-{what}" for what in ("for", "proto", "host", "port"))}
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,7 +179,8 @@ class ServerConfig:
             Beyond it: 431, or 414 if not even the request line fits. Default 64 KiB.
         max_header_count: the most header fields of a request. Beyond it: 431. Default 100.
         head_timeout: seconds for the whole request head, from the accept or, on a kept-alive
-            connection, from its first byte. Beyond it: 408. Default 10.
+            connection, from its first byte. Beyond it: 408. Before that, as long again for a
+            header of the PROXY protocol. Default 10.
         keep_alive_timeout: seconds that a connection may wait between requests. Default 5.
         max_body_size: the largest request body, in bytes, after the chunks are put together.
             Beyond it: 413. Default 16 MiB.
@@ -199,6 +196,9 @@ class ServerConfig:
             to set or to add to. ``"X-Forwarded-For"``, ``"X-Forwarded-Proto"``,
             ``"X-Forwarded-Host"`` and ``"X-Forwarded-Port"``, or ``"Forwarded"`` alone (RFC
             7239). Default the first two.
+        proxy_protocol: whether connections from trusted proxies begin with a header of the PROXY
+            protocol, version 2 or 1. Those that do not are closed. From other peers no header is
+            read. Default False.
         websocket: the limits of the WebSocket connections.
     """
 
@@ -215,6 +215,7 @@ class ServerConfig:
     default_headers: Mapping[str, str] = field(default_factory=dict)
     trusted_proxies: Collection[str] = ()
     forwarded_headers: Collection[str] = ("X-Forwarded-For", "X-Forwarded-Proto")
+    proxy_protocol: bool = False
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
 
     def __post_init__(self) -> None:
@@ -235,14 +236,16 @@ class ServerConfig:
         _check_timeout(self, "keep_alive_timeout")
         _check_timeout(self, "body_timeout")
         _check_headers(self, "default_headers")
-        _check_proxies(self, "trusted_proxies")
-        _check_forwarded(self, "forwarded_headers")
+        _replace(self, "trusted_proxies", checked_proxies)
+        _replace(self, "forwarded_headers", checked_headers)
+        if not isinstance(self.proxy_protocol, bool):
+            raise _wrong(self, "proxy_protocol", "must be True or False")
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise _wrong(self, "proxy_protocol", "needs trusted_proxies, or nobody may speak it")
         if not isinstance(self.websocket, WebSocketConfig):
             raise _wrong(self, "websocket", "must be a WebSocketConfig")
-        # Copies, so that what was checked is what is used.
+        # A copy, so that what was checked is what is used.
         object.__setattr__(self, "default_headers", MappingProxyType(dict(self.default_headers)))
-        for name in ("trusted_proxies", "forwarded_headers"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def _wrong(config: object, name: str, rule: str) -> ValueError:
@@ -293,28 +296,10 @@ def _check_headers(config: object, name: str) -> None:
             raise _wrong(config, name, f"sets {key!r}, which belongs to each response")
 
 
-def _check_proxies(config: object, name: str) -> None:
-    for proxy in _strings(config, name):
-        try:
-            if proxy != "unix":
-                ip_network(proxy)
-        except ValueError as error:
-            raise _wrong(config, name, f"must be addresses, networks or 'unix' ({error})") from None
-
-
-def _check_forwarded(config: object, name: str) -> None:
-    names = {header.lower() for header in _strings(config, name)}
-    if not names <= _FORWARDED_HEADERS:
-        raise _wrong(config, name, "must be 'Forwarded' or some of the X-Forwarded- fields")
-    if _FORWARDED in names and len(names) > 1:
-        # Which of two fields a proxy has written, and which a client, cannot be told.
-        raise _wrong(config, name, "must not have 'Forwarded' beside others")
-
-
-def _strings(config: object, name: str) -> Collection[str]:
-    """Return the value of a field that is a collection of strings; one string is none."""
-    value: Any = getattr(config, name)
-    is_collection = isinstance(value, Collection) and not isinstance(value, str | bytes)
-    if not is_collection or not all(isinstance(item, str) for item in value):
-        raise _wrong(config, name, "must be a sequence of strings")
-    return value
+def _replace(config: object, name: str, checked: Callable[[Any], object]) -> None:
+    """Have a field be what `checked` makes of it; its ValueError says what the field must be."""
+    try:
+        value = checked(getattr(config, name))
+    except ValueError as error:
+        raise _wrong(config, name, str(error)) from None
+    object.__setattr__(config, name, value)

@@ -23,6 +23,7 @@ DEFAULTS = {
     "default_headers": {},
     "trusted_proxies": (),
     "forwarded_headers": ("X-Forwarded-For", "X-Forwarded-Proto"),
+    "proxy_protocol": False,
     "websocket": WebSocketConfig(),
 }
 WEBSOCKET_DEFAULTS = {
@@ -112,6 +113,8 @@ BAD: list[tuple[str, Any]] = [
             [""],
         )
     ],
+    *[("proxy_protocol", value) for value in (None, 0, 2, "v2")],
+    ("proxy_protocol", True),  # without a trusted proxy
     ("websocket", None),
     ("websocket", {}),
     ("websocket", ServerConfig),

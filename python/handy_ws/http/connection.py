@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from handy_ws.http.body import RequestBody
     from handy_ws.http.forwarded import TrustedProxies
     from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.proxy_protocol import Introduction
     from handy_ws.http.response import Outgoing
     from handy_ws.http.stream import PlainStream
 
@@ -27,9 +28,11 @@ class State(Enum):
 
     ::
 
-         accepted
-            |
-            v       the head is whole
+         accepted ---> READING_PROXY_HEADER, if a proxy has to send one
+            |               |
+            v <-------------+
+            |       the head is whole
+            v
         READING_HEAD ----------------------> HEAD_READY --------+------> given to take_over
          ^  ^                                    |              |        (a WebSocket now)
          |  | first byte         body to come    |              |
@@ -56,6 +59,7 @@ class State(Enum):
     # Members are keys on the way of every request, and Enum computes their hash in Python.
     __hash__ = object.__hash__
 
+    READING_PROXY_HEADER = auto()
     READING_HEAD = auto()
     HEAD_READY = auto()
     READING_BODY = auto()
@@ -118,6 +122,17 @@ class Connection:
         self.body: RequestBody | None = None
         self.outgoing: Outgoing | None = None
         self.discarded = 0
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Take note of what a trusted proxy says about the peer by the PROXY protocol."""
+        if introduction.is_local or self.proxies is None:
+            return
+        if introduction.address is not None:
+            self.address = introduction.address
+            if self.proxies.trust(self.address[0]):
+                return
+        # It is a client that speaks from here on, or nobody knows who.
+        self.proxies = None
 
     def append(self, data: bytes) -> None:
         """Add what has come. Few heads come in pieces, and only those need a bytearray."""

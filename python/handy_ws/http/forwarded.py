@@ -18,19 +18,20 @@ Where a trusted proxy writes nonsense, nobody knows whose request it is: it is a
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from handy_ws.http.head import BadRequest
 from handy_ws.http.syntax import TOKEN, valid_authority
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from handy_ws.config import ServerConfig
     from handy_ws.http.head import RequestHead, RequestSource
 
-__all__ = ["TrustedProxies"]
+__all__ = ["IpAddress", "TrustedProxies", "checked_headers", "checked_proxies", "unmapped"]
 
 IpAddress: TypeAlias = "IPv4Address | IPv6Address"
 
@@ -39,6 +40,8 @@ _PROTO: Final = "x-forwarded-proto"
 _HOST: Final = "x-forwarded-host"
 _PORT: Final = "x-forwarded-port"
 _FORWARDED: Final = "forwarded"
+
+_UNIX: Final = "unix"
 
 _MAX_PORT: Final = 65535
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
@@ -69,8 +72,8 @@ class TrustedProxies:
             proxies: addresses and networks, and perhaps ``"unix"``.
             headers: the names of the fields, in any case.
         """
-        self._networks = [ip_network(proxy) for proxy in proxies if proxy != "unix"]
-        self._trusts_unix = "unix" in proxies
+        self._networks = [ip_network(proxy) for proxy in proxies if proxy != _UNIX]
+        self._trusts_unix = _UNIX in proxies
         self._headers = {name.lower() for name in headers}
 
     @classmethod
@@ -150,15 +153,55 @@ class TrustedProxies:
         return host
 
     def _contain(self, address: IpAddress) -> bool:
-        address = _unmapped(address)
+        address = unmapped(address)
         return any(address in network for network in self._networks)
+
+
+def checked_proxies(value: Any) -> tuple[str, ...]:
+    """Return the value of `ServerConfig.trusted_proxies` if it is one.
+
+    Raises:
+        ValueError: what it must be.
+    """
+    proxies = _strings(value)
+    for proxy in proxies:
+        try:
+            if proxy != _UNIX:
+                ip_network(proxy)
+        except ValueError as error:
+            msg = f"must be addresses, networks, or {_UNIX!r} ({error})"
+            raise ValueError(msg) from None
+    return proxies
+
+
+def checked_headers(value: Any) -> tuple[str, ...]:
+    """Return the value of `ServerConfig.forwarded_headers` if it is one.
+
+    Raises:
+        ValueError: what it must be.
+    """
+    headers = _strings(value)
+    names = {name.lower() for name in headers}
+    if not names <= {_FOR, _PROTO, _HOST, _PORT, _FORWARDED}:
+        raise ValueError("must be 'Forwarded', or some of the X-Forwarded- fields")
+    if _FORWARDED in names and len(names) > 1:
+        # Which of two fields a proxy has written, and which a client, cannot be told.
+        raise ValueError("must not have 'Forwarded' beside others")
+    return headers
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    is_collection = isinstance(value, Collection) and not isinstance(value, str | bytes)
+    if not is_collection or not all(isinstance(item, str) for item in value):
+        raise ValueError("must be a sequence of strings")
+    return tuple(value)
 
 
 def _malformed(field: str) -> BadRequest:
     return BadRequest(400, f"the field {field}, set by a proxy, is malformed")
 
 
-def _unmapped(address: IpAddress) -> IpAddress:
+def unmapped(address: IpAddress) -> IpAddress:
     """Return the IPv4 address that an IPv6 address may stand for: RFC 4291 section 2.5.5.2."""
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
 
@@ -178,7 +221,7 @@ def _node(text: str, field: str) -> tuple[tuple[str, int], IpAddress | None]:
     if name:
         return (name, int(port or "0")), None
     try:
-        address = _unmapped(IPv6Address(ipv6) if ipv6 else IPv4Address(ipv4))
+        address = unmapped(IPv6Address(ipv6) if ipv6 else IPv4Address(ipv4))
     except ValueError:
         raise _malformed(field) from None
     return (str(address), int(port or "0")), address

@@ -7,6 +7,7 @@ connection waits on, is closed, or is ready for a worker. It belongs to the acce
 
 from __future__ import annotations
 
+import logging
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from handy_ws.http.deadlines import Deadlines
 from handy_ws.http.forwarded import TrustedProxies
 from handy_ws.http.head import BadRequest, find_head_end
 from handy_ws.http.poller import READ, WRITE
+from handy_ws.http.proxy_protocol import ProxyProtocolError, find_header_end, read_header
 from handy_ws.http.response import PeerGone
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from handy_ws.http.response import Answers
 
 __all__ = ["WaitingRoom"]
+
+_logger = logging.getLogger("handy_ws")
 
 _HEAD_READ: Final = 8 * 1024
 _BODY_READ: Final = 64 * 1024
@@ -54,6 +58,7 @@ class WaitingRoom:
         self.ready: list[Connection] = []
         self.deadlines: Deadlines[State, Connection] = Deadlines(
             {
+                State.READING_PROXY_HEADER: config.head_timeout,
                 State.READING_HEAD: config.head_timeout,
                 State.IDLE: config.keep_alive_timeout,
                 State.READING_BODY: config.body_timeout,
@@ -63,6 +68,7 @@ class WaitingRoom:
         )
         self._max_head_size = config.max_head_size
         self._proxies = TrustedProxies.of(config)
+        self._proxy_protocol = config.proxy_protocol
         self._answers = answers
         self._poller = poller
 
@@ -89,7 +95,13 @@ class WaitingRoom:
 
     def close_without_request(self) -> None:
         """Close all connections that have no request in work."""
-        for state in (State.IDLE, State.READING_HEAD, State.READING_BODY, State.LINGERING):
+        for state in (
+            State.READING_PROXY_HEADER,
+            State.READING_HEAD,
+            State.READING_BODY,
+            State.IDLE,
+            State.LINGERING,
+        ):
             for connection in self.deadlines.waiting(state):
                 self.close(connection)
 
@@ -115,7 +127,20 @@ class WaitingRoom:
         proxies = self._proxies
         if proxies is not None and proxies.trust(connection.address[0]):
             connection.proxies = proxies
-        self.on_event(connection)
+            if self._proxy_protocol:
+                connection.state = State.READING_PROXY_HEADER
+                self._read_proxy_header(connection)
+                return
+        self._begin(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        """Begin to read what the client itself has to say."""
+        if connection.interest:
+            # It has waited for what a proxy says first. Its own time runs from now on.
+            self.enter(connection, State.READING_HEAD)
+        else:
+            connection.state = State.READING_HEAD
+        self._read_head(connection)
 
     def on_event(self, connection: Connection) -> None:
         """Take a step: the socket is readable or writable."""
@@ -128,6 +153,8 @@ class WaitingRoom:
                 self._write(connection)
             case State.LINGERING:
                 self._discard(connection)
+            case State.READING_PROXY_HEADER:
+                self._read_proxy_header(connection)
             case _:
                 # A worker has it. Whatever came must wait, and must not keep us awake.
                 self._poller.forget(connection)
@@ -142,14 +169,14 @@ class WaitingRoom:
             case _:
                 self.close(connection)
 
-    def _receive(self, connection: Connection, size: int) -> bytes | None:
+    def _receive(self, connection: Connection, size: int, *flags: int) -> bytes | None:
         """Return what has come; None if nothing has, or the connection has been closed."""
         sock = connection.sock
         data: bytes | None = None
         try:
             if sock.unsent:
                 sock.flush()
-            data = sock.recv(size)
+            data = sock.recv(size, *flags)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -161,6 +188,30 @@ class WaitingRoom:
         if connection.interest and (sock.unsent or connection.interest & WRITE):
             self._watch(connection)
         return data
+
+    def _read_proxy_header(self, connection: Connection) -> None:
+        """Read the header and not a byte more: what comes behind it may be TLS."""
+        peeked = self._receive(connection, _HEAD_READ, socket.MSG_PEEK)
+        if peeked is None:
+            if connection.state is State.READING_PROXY_HEADER and not connection.interest:
+                self.enter(connection, State.READING_PROXY_HEADER)
+            return
+        before = len(connection.received)
+        connection.append(peeked)
+        try:
+            end = find_header_end(connection.received)
+            connection.sock.recv((end or len(connection.received)) - before)
+            introduction = read_header(bytes(connection.received[:end])) if end else None
+        except (ProxyProtocolError, OSError) as error:
+            _logger.debug("the connection from %s is refused: %s", connection.address[0], error)
+            self.close(connection)
+            return
+        if introduction is not None:
+            connection.received = b""
+            connection.introduce(introduction)
+            self._begin(connection)
+        elif not connection.interest:
+            self.enter(connection, State.READING_PROXY_HEADER)
 
     def _read_head(self, connection: Connection) -> None:
         data = self._receive(connection, _HEAD_READ)
