@@ -426,7 +426,8 @@ def test_the_log_tells_how_many_websockets_are_being_closed(
                 assert client.ping().wait(DEADLINE)  # the manager has it
             server.stop()
             server.stop()
-    assert caplog.messages == ["the server stops; WebSocket connections to close: 2"]
+    messages = [record.message for record in caplog.records if record.name == "handy_ws"]
+    assert messages == ["the server stops; WebSocket connections to close: 2"]
 
 
 # Waiting

@@ -25,6 +25,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from handy_ws.http import access_log
+from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.poller import READ, Poller
 from handy_ws.http.shortage import ShortageLog, is_shortage
@@ -223,7 +225,10 @@ class Acceptor(threading.Thread):
         if ready:
             self._has_dispatched = True
             self._dispatched += len(ready)
+            is_logged = access_log.is_wanted()
             for connection in ready:
+                if is_logged and connection.state is State.HEAD_READY:
+                    connection.entry = AccessEntry()
                 self.work.put(connection)
             ready.clear()
 

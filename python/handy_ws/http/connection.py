@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from handy_ws.http.access_log import AccessEntry
     from handy_ws.http.body import RequestBody
     from handy_ws.http.forwarded import TrustedProxies
     from handy_ws.http.head import RequestHead, RequestSource
@@ -88,6 +89,7 @@ class Connection:
         source: where it comes from, and how.
         body: the body of the current request.
         outgoing: the response in progress while it waits for the client to read.
+        entry: what to tell in the access log, if anybody wants to know.
         discarded: how many bytes have been read to no purpose while lingering.
     """
 
@@ -95,6 +97,7 @@ class Connection:
         "address",
         "body",
         "discarded",
+        "entry",
         "head",
         "head_bytes",
         "interest",
@@ -121,6 +124,7 @@ class Connection:
         self.source: RequestSource | None = None
         self.body: RequestBody | None = None
         self.outgoing: Outgoing | None = None
+        self.entry: AccessEntry | None = None
         self.discarded = 0
 
     def introduce(self, introduction: Introduction) -> None:
@@ -151,6 +155,14 @@ class Connection:
         self.received = self.received[at:]
         self.scanned = 0
 
+    def take_entry(self) -> AccessEntry | None:
+        """Return what is to be told of the current request, to be told once; None for nothing."""
+        entry, self.entry = self.entry, None
+        if entry is not None:
+            address = self.address if self.source is None else self.source.remote_address
+            entry.describe(address, self.head, self.head_bytes)
+        return entry
+
     def end_request(self) -> None:
         """Let go of what belonged to the request that has been answered."""
         self.head_bytes = b""
@@ -167,8 +179,12 @@ class Connection:
         if self.body is not None:
             self.body.close()
             self.body = None
+        entry = self.take_entry()
         outgoing, self.outgoing = self.outgoing, None
         if outgoing is not None:
             outgoing.close()
         with suppress(OSError):
             self.sock.close()
+        if entry is not None and outgoing is not None and outgoing.status:
+            # The client has left in the middle of the response.
+            entry.write(outgoing.status, outgoing.body_sent)

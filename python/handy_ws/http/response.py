@@ -74,16 +74,29 @@ class Outgoing:
 
     Attributes:
         then: what becomes of the connection afterwards.
+        status: the status code; 0 if this is no final response.
         progress: how many bytes the stream has taken.
     """
 
-    __slots__ = ("_close", "_framing", "_left", "_parts", "_pending", "progress", "then")
+    __slots__ = (
+        "_close",
+        "_framing",
+        "_left",
+        "_overhead",
+        "_parts",
+        "_pending",
+        "progress",
+        "status",
+        "then",
+    )
 
-    def __init__(self, head: bytes, then: Then) -> None:
-        """Make a response that consists of `head` alone; `add_body` adds to it."""
+    def __init__(self, head: bytes, then: Then, status: int = 0, body: bytes = b"") -> None:
+        """Make a response that consists of `head` and `body`; `add_body` adds to it."""
         self.then = then
         self.progress = 0
-        self._pending: bytes | memoryview = head
+        self.status = status
+        self._pending: bytes | memoryview = head + body if body else head
+        self._overhead = len(head)
         self._parts: Iterator[bytes] | None = None
         self._framing = _Framing.EMPTY
         self._left = 0
@@ -104,6 +117,11 @@ class Outgoing:
     def on_close(self, close: Callable[[], None]) -> None:
         """Have `close` called when the response is over, whichever way it ends."""
         self._close = close
+
+    @property
+    def body_sent(self) -> int:
+        """How many bytes of the body have been sent, without what marks chunks."""
+        return max(0, self.progress - self._overhead)
 
     def flush(self, sock: PlainStream, budget: int = 2**63) -> bool:
         """Send what is at hand. Runs no code of the program.
@@ -183,6 +201,7 @@ class Outgoing:
         elif self._framing is _Framing.CHUNKED:
             # An empty chunk would be the last one.
             self._pending = b"%x\r\n%b\r\n" % (len(part), part) if part else b""
+            self._overhead += len(self._pending) - len(part)
         elif self._framing is _Framing.LENGTH:
             self._pending = part[: self._left]
             self._left -= len(self._pending)
@@ -192,6 +211,7 @@ class Outgoing:
     def _end(self, parts: Iterator[bytes]) -> None:
         if self._framing is _Framing.CHUNKED:
             self._pending = b"0\r\n\r\n"
+            self._overhead += len(self._pending)
         elif self._left:
             msg = f"a response lacks {self._left} bytes of its Content-Length"
             raise ValueError(msg)
@@ -224,15 +244,15 @@ class Answers:
         """
         return _render("101 Switching Protocols", headers)
 
-    def error(self, status: int, reason: str) -> bytes:
-        """Render a whole response that ends the connection, with `reason` as its body."""
-        body = f"{reason}\n"
+    def error(self, status: int, reason: str) -> Outgoing:
+        """Make a whole response that ends the connection, with `reason` as its body."""
+        body = f"{reason}\n".encode()
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body.encode()))),
+            ("Content-Length", str(len(body))),
         ]
         head = self._head(f"{status} {HTTPStatus(status).phrase}", headers, "close")
-        return head + body.encode()
+        return Outgoing(head, Then.LINGER, status, body)
 
     def outgoing(
         self, context: HttpRequestContext, response: HttpResponse, *, keep_alive: bool
@@ -265,17 +285,18 @@ class Answers:
             options |= {"close"}
         elif head.version == "1.0":
             options |= {"keep-alive"}
+        status = response.status_code
         start = self._head(response.status, headers, ", ".join(sorted(options)))
         if framing is _Framing.EMPTY:
-            outgoing = Outgoing(start, then)
+            outgoing = Outgoing(start, then, status)
         elif framing is _Framing.LENGTH and response.is_sequence:
             body = b"".join(response.iter_encoded())
             if len(body) != length:
                 msg = f"the Content-Length is {length}, but the response has {len(body)} bytes"
                 raise ValueError(msg)
-            outgoing = Outgoing(start + body, then)
+            outgoing = Outgoing(start, then, status, body)
         else:
-            outgoing = Outgoing(start, then)
+            outgoing = Outgoing(start, then, status)
             outgoing.add_body(_body_parts(response), framing, length)
         return outgoing
 

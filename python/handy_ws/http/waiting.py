@@ -12,6 +12,8 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from handy_ws.http import access_log
+from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.deadlines import Deadlines
 from handy_ws.http.forwarded import TrustedProxies
@@ -23,7 +25,7 @@ from handy_ws.http.response import PeerGone
 if TYPE_CHECKING:
     from handy_ws.config import ServerConfig
     from handy_ws.http.poller import Poller
-    from handy_ws.http.response import Answers
+    from handy_ws.http.response import Answers, Outgoing
 
 __all__ = ["WaitingRoom"]
 
@@ -271,15 +273,29 @@ class WaitingRoom:
 
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that never became one. What comes behind it is never looked at."""
-        connection.received = b""
+        raw, connection.received = connection.received, b""
+        outgoing = self._answers.error(status, reason)
         try:
             # It fits, unless the client does not read; then it will not read this either.
-            connection.sock.send(self._answers.error(status, reason))
+            outgoing.flush(connection.sock)
+            if access_log.is_wanted():
+                self._pass_on_to_log(connection, outgoing, raw)
+                return
             connection.sock.shutdown(socket.SHUT_WR)
-        except OSError:
+        except (PeerGone, OSError):
             self.close(connection)
         else:
             self.enter(connection, State.LINGERING)
+
+    def _pass_on_to_log(
+        self, connection: Connection, outgoing: Outgoing, raw: bytes | bytearray
+    ) -> None:
+        """Have a worker make the record of a refusal, and let the connection linger then."""
+        if connection.entry is None:
+            connection.entry = AccessEntry()
+        connection.head_bytes = connection.head_bytes or bytes(raw)
+        connection.outgoing = outgoing
+        self._pass_on(connection, State.WRITE_READY)
 
     def _discard(self, connection: Connection) -> None:
         data = self._receive(connection, _BODY_READ)

@@ -142,7 +142,7 @@ class Worker(threading.Thread):
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that is not understood. What comes behind it is never looked at."""
         connection.received = b""
-        connection.outgoing = Outgoing(self._answers.error(status, reason), Then.LINGER)
+        connection.outgoing = self._answers.error(status, reason)
         self._send(connection)
 
     def _respond(self, connection: Connection) -> None:
@@ -218,7 +218,11 @@ class Worker(threading.Thread):
             return
         connection.outgoing = None
         outgoing.close()
+        entry = connection.take_entry() if outgoing.status else None
         self._go_on(connection, outgoing.then)
+        if entry is not None:
+            # The next request does not wait for this.
+            entry.write(outgoing.status, outgoing.body_sent)
 
     def _go_on(self, connection: Connection, then: Then) -> None:
         if then is Then.KEEP_ALIVE:
@@ -254,12 +258,16 @@ class Worker(threading.Thread):
             return
         self._acceptor.forget(connection)
         self.connection = None
+        entry = connection.take_entry()
         try:
             upgrade.take_over(connection.sock, response, bytes(connection.received))
         except BaseException:
             _logger.exception("taking over a connection failed, it is closed")
             connection.close()
             context.cancel_upgrade()
+        else:
+            if entry is not None:
+                entry.write(101, 0, upgraded=True)
 
 
 def _waits_for_continue(head: RequestHead) -> bool:
