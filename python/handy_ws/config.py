@@ -95,7 +95,8 @@ class WebSocketConfig:
             the socket; more get 503. Default ``None``, no limit.
         max_connections_per_address: the most of them from one IPv4 address or one IPv6 network of
             64 bits (whoever has an IPv6 address has as many); more get 429. Behind a proxy all
-            connections come from its address. Default ``None``, no limit.
+            connections come from its address, unless `ServerConfig.trusted_proxies` has it. Default
+            ``None``, no limit.
         max_pending_handshakes: the most of them that wait for their 101, because ``authorize``,
             the manager thread or ``on_connection_established`` takes its time; more get 503.
             Default 1024.
