@@ -274,16 +274,15 @@ def test_a_malformed_forwarded_field_is_refused(value: str) -> None:
     assert caught.value.status == 400
 
 
-@given(value=st.text("frohpt=;,\" \t\\[]:.019abunkw_-\xe4", max_size=60))
+@given(value=st.text('frohpt=;," \t\\[]:.019abunkw_-\xe4', max_size=60))
 def test_any_value_is_read_or_refused(value: str) -> None:
     for name in (*X_FORWARDED, "Forwarded"):
         try:
             client, scheme, _ = told(f"{name}: {value}", headers=(name,))
-        except BadRequest as error:
-            assert error.status == 400
-        else:
-            assert scheme in {"http", "https"}
-            assert client[0]
+        except BadRequest:
+            continue
+        assert scheme in {"http", "https"}
+        assert client[0]
 
 
 @pytest.mark.parametrize("part", [" ", "\t", '"', "\\", 'for="\\', "a", "for=1.1.1.1 ,", ",", ";"])

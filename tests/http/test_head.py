@@ -39,6 +39,7 @@ WELL_FORMED = [
     (lines(start="GET http://a/b?c HTTP/1.1"), "/b", "c"),
     (lines(start="GET HTTP://a HTTP/1.1"), "/", ""),
     (lines(start="GET http://a?c HTTP/1.1"), "/", "c"),
+    (lines(start="GET http://a/b HTTP/1.0", host=None), "/b", ""),
     (lines("Empty:"), "/", ""),
     (lines("Tabbed:\t\tx \t"), "/", ""),
     (lines("Twice: 1", "Twice: 2"), "/", ""),
@@ -115,10 +116,15 @@ MALFORMED = {
         lines("Transfer-Encoding: chunked", start="POST / HTTP/1.0"),
         400,
     ),
-    "unknown coding": (lines("Transfer-Encoding: gzip"), 501),
+    "unknown coding": (lines("Transfer-Encoding: gzip"), 400),
     "two codings": (lines("Transfer-Encoding: gzip, chunked"), 501),
+    "two codings, chunked first": (lines("Transfer-Encoding: chunked, gzip"), 400),
+    "two codings in two fields": (
+        lines("Transfer-Encoding: gzip", "Transfer-Encoding: chunked"),
+        400,
+    ),
     "chunked twice": (lines("Transfer-Encoding: chunked, chunked"), 400),
-    "coding with a parameter": (lines("Transfer-Encoding: chunked;x=1"), 501),
+    "coding with a parameter": (lines("Transfer-Encoding: chunked;x=1"), 400),
     "empty coding": (lines("Transfer-Encoding:"), 400),
     "vertical tab before chunked": (lines("Transfer-Encoding: \x0bchunked"), 400),
     "length with a sign": (lines("Content-Length: +10"), 400),
@@ -131,6 +137,10 @@ MALFORMED = {
     "length with a space": (lines("Content-Length: 1 0"), 400),
     "length that is too large": (lines("Content-Length: 16777217"), 413),
     "length with 5000 digits": (lines("Content-Length: " + "9" * 5000), 400),
+    "a body that is announced without a length": (
+        lines("Expect: 100-continue", start="POST / HTTP/1.1"),
+        411,
+    ),
     "unmet expectation": (
         lines("Expect: something", "Content-Length: 1", start="POST / HTTP/1.1"),
         417,
@@ -184,6 +194,9 @@ def test_the_host_of_the_target_replaces_the_field() -> None:
     assert head.get("host") == "b:1"
     assert head.get_all("host") == ["b:1"]
     assert head.target == "http://b:1/c"
+    # HTTP/1.0 needs no field for that.
+    head = parse_head(lines(start="GET http://b:1/c HTTP/1.0", host=None))
+    assert head.get("host") == "b:1"
 
 
 @pytest.mark.parametrize(

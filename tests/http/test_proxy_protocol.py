@@ -163,8 +163,7 @@ def test_noise_is_a_header_or_refused(noise: bytes, start: str) -> None:
     for data in (noise, header[: len(noise)] + noise, header[:12] + noise, b"PROXY TCP" + noise):
         try:
             introduction = read(data)
-        except ProxyProtocolError as error:
-            assert "\n" not in str(error)
+        except ProxyProtocolError:
             continue
         if introduction is not None and introduction.address is not None:
             host, port = introduction.address
@@ -180,7 +179,7 @@ def test_noise_is_a_header_or_refused(noise: bytes, start: str) -> None:
     is_udp=st.booleans(),
     cut=st.integers(1, 200),
 )
-def test_what_a_proxy_writes_is_read(  # noqa: PLR0913 - they are drawn
+def test_what_a_proxy_writes_is_read(  # noqa: PLR0913, PLR0917 - they are drawn
     source: Any, destination: Any, port: int, tlvs: bytes, is_udp: bool, cut: int
 ) -> None:
     family = (0x10 if source.version == 4 else 0x20) | (2 if is_udp else 1)

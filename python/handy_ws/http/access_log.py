@@ -37,7 +37,7 @@ _access = logging.getLogger("handy_ws.access")
 _COMMON_LOG_FORMAT: Final = '%s - %s [%s] "%s" %d %s'
 _MISSING: Final = "-"
 _UNSAFE = re.compile(r'["\\]|[^ -~]')
-_MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
 #: Of a request that is not understood, so much of its first line is told, in bytes.
 _MAX_LINE: Final = 1024
 
@@ -158,4 +158,5 @@ def _escaped(match: re.Match[str]) -> str:
 def _clock(seconds: int) -> str:
     """Return a time in the form of the log format, whatever the locale calls the months."""
     at = time.localtime(seconds)
-    return time.strftime(f"%d/{_MONTHS[at.tm_mon - 1]}/%Y:%H:%M:%S %z", at)
+    month = _MONTHS[3 * at.tm_mon - 3 : 3 * at.tm_mon]
+    return time.strftime(f"%d/{month}/%Y:%H:%M:%S %z", at)

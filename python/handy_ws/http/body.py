@@ -189,7 +189,7 @@ def body_of(head: RequestHead, limit: int) -> RequestBody | None:
 
     Raises:
         BadRequest: 400 for ambiguous framing, 413 for more than `limit` bytes, 501 for other
-            transfer codings than ``chunked``.
+            transfer codings besides ``chunked``.
     """
     coding = head.get("transfer-encoding")
     length = head.get("content-length")
@@ -199,7 +199,7 @@ def body_of(head: RequestHead, limit: int) -> RequestBody | None:
         if head.version == "1.0":
             raise BadRequest(400, "HTTP/1.0 has no Transfer-Encoding")
         if coding.lower() != "chunked":
-            raise BadRequest(501, "the only transfer coding of this server is chunked")
+            raise _unknown_coding(head)
         return ChunkedBody(limit)
     if length is None:
         return None
@@ -210,3 +210,12 @@ def body_of(head: RequestHead, limit: int) -> RequestBody | None:
     if len(length) > _MAX_LENGTH_DIGITS or int(length or "0") > limit:
         raise BadRequest(413, f"the request body is longer than {limit} bytes")
     return SizedBody(int(length)) if length else None
+
+
+def _unknown_coding(head: RequestHead) -> BadRequest:
+    """Return what is wrong with the transfer codings: RFC 9112 sections 6.1 and 6.3."""
+    codings = [coding.lower() for coding in head.members("transfer-encoding")]
+    if codings[-1:] != ["chunked"]:
+        # Where such a body ends nobody can know.
+        return BadRequest(400, "the last transfer coding must be chunked")
+    return BadRequest(501, "the only transfer coding of this server is chunked")

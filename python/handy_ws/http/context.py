@@ -106,7 +106,12 @@ class HttpRequestContext:
                 after the head. The socket is nonblocking and in no selector, and belongs to the
                 callee from then on. If it raises, the socket is closed.
             on_cancel: called if `take_over` is not called in the end, or has raised.
+
+        Raises:
+            ValueError: the client speaks HTTP/1.0, which knows no 1xx (RFC 9110 section 15.2).
         """
+        if self.head.version == "1.0":
+            raise ValueError("a connection that speaks HTTP/1.0 cannot be upgraded")
         self.cancel_upgrade()
         self._upgrade = Upgrade(headers, take_over, on_cancel)
 

@@ -57,7 +57,7 @@ _NODE = re.compile(
 )
 # A pair of RFC 7239 section 4, or none, and what separates it from the next one. The quantifiers
 # are possessive, so that nothing is tried twice.
-_QUOTED = r'(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+'
+_QUOTED = r"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"
 _PAIR = re.compile(rf'[ \t]*+(?:({TOKEN})=(?:({TOKEN})|"({_QUOTED})"))?[ \t]*+([,;]|\Z)')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 

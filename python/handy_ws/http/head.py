@@ -322,11 +322,9 @@ def _other_form(method: str, target: str, version: str) -> tuple[RequestHead, st
 
 def _check_host(head: RequestHead, authority: str | None) -> None:
     host = head.get("host")
-    if host is None:
-        if head.version == "1.1":
-            raise BadRequest(400, "the Host field is missing")
-        return
-    if not valid_authority(host):
+    if host is None and head.version == "1.1":
+        raise BadRequest(400, "the Host field is missing")
+    if host is not None and not valid_authority(host):
         raise BadRequest(400, "the Host field is not valid")
     if authority is not None:
         # The target's authority takes the place of the field: RFC 9112 section 3.2.2.

@@ -40,6 +40,9 @@ _NO_SIGPIPE: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 _SLICE: Final = 256 * 1024
 #: Fields that belong to the server, because they follow from the framing it chooses.
 _OURS: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date"})
+_RESET_CONTENT: Final = 205
+#: Responses that never have a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+_WITHOUT_BODY: Final = frozenset({204, _RESET_CONTENT, 304})
 
 
 _DONE: Final = bytes(bytearray(b"the end"))
@@ -244,15 +247,21 @@ class Answers:
         """
         return _render("101 Switching Protocols", headers)
 
-    def error(self, status: int, reason: str) -> Outgoing:
-        """Make a whole response that ends the connection, with `reason` as its body."""
+    def error(self, status: int, reason: str, *, has_body: bool = True) -> Outgoing:
+        """Make a whole response that ends the connection.
+
+        Args:
+            status: the status code.
+            reason: its body, one line.
+            has_body: False to leave the body out, as the answer to HEAD.
+        """
         body = f"{reason}\n".encode()
         headers = [
             ("Content-Type", "text/plain; charset=utf-8"),
             ("Content-Length", str(len(body))),
         ]
         head = self._head(f"{status} {HTTPStatus(status).phrase}", headers, "close")
-        return Outgoing(head, Then.LINGER, status, body)
+        return Outgoing(head, Then.LINGER, status, body if has_body else b"")
 
     def outgoing(
         self, context: HttpRequestContext, response: HttpResponse, *, keep_alive: bool
@@ -271,6 +280,8 @@ class Answers:
         # werkzeug looks at the request for one thing only, which is off by default.
         environ = context.request.environ if response.autocorrect_location_header else {}
         fields = response.get_wsgi_headers(environ)
+        if response.status_code == _RESET_CONTENT:
+            fields["Content-Length"] = "0"
         headers = [(name, value) for name, value in fields if name.lower() not in _OURS]
         framing, length = _framing_of(response, head, fields.get("Content-Length"))
         if framing is _Framing.CHUNKED:
@@ -363,7 +374,7 @@ def _framing_of(
     if status < 200:  # noqa: PLR2004
         msg = f"{response.status!r} is not the status of a final response"
         raise ValueError(msg)
-    if head.method == "HEAD" or status in {204, 304}:
+    if head.method == "HEAD" or status in _WITHOUT_BODY:
         return _Framing.EMPTY, 0
     if content_length is not None:
         if not content_length.isascii() or not content_length.isdigit():

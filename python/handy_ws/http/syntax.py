@@ -17,7 +17,7 @@ __all__ = ["NOT_CONTROL", "TOKEN", "is_field_value", "is_protocol", "is_token", 
 NOT_CONTROL: Final = b"\t" + bytes(byte for byte in range(ord(" "), 256) if byte != ord("\x7f"))
 
 #: A token, as a regular expression.
-TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - not of that kind
 
 _MAX_AUTHORITY = 253 + len(":65535")
 _TOKEN = re.compile(TOKEN)

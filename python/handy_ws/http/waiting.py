@@ -274,7 +274,8 @@ class WaitingRoom:
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that never became one. What comes behind it is never looked at."""
         raw, connection.received = connection.received, b""
-        outgoing = self._answers.error(status, reason)
+        is_head = (connection.head_bytes or raw).startswith(b"HEAD ")
+        outgoing = self._answers.error(status, reason, has_body=not is_head)
         try:
             # It fits, unless the client does not read; then it will not read this either.
             outgoing.flush(connection.sock)

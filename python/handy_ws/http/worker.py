@@ -142,7 +142,8 @@ class Worker(threading.Thread):
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that is not understood. What comes behind it is never looked at."""
         connection.received = b""
-        connection.outgoing = self._answers.error(status, reason)
+        is_head = connection.head_bytes.startswith(b"HEAD ")
+        connection.outgoing = self._answers.error(status, reason, has_body=not is_head)
         self._send(connection)
 
     def _respond(self, connection: Connection) -> None:
@@ -230,7 +231,9 @@ class Worker(threading.Thread):
             self._acceptor.hand_back(connection, State.IDLE)
         elif then is Then.READ_BODY:
             self._acceptor.hand_back(connection, State.READING_BODY)
-        elif then is Then.LINGER:
+        elif then is Then.LINGER or connection.received:
+            # What the client has sent and nobody reads would reset the connection.
+            connection.received = b""
             connection.end_request()
             with suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_WR)
@@ -271,12 +274,18 @@ class Worker(threading.Thread):
 
 
 def _waits_for_continue(head: RequestHead) -> bool:
-    """Say whether the client wants to be told to send its body: RFC 9110 section 10.1.1."""
+    """Say whether the client wants to be told to send its body: RFC 9110 section 10.1.1.
+
+    Raises:
+        BadRequest: 417 for other expectations, 411 for a body of unknown length.
+    """
     expectation = head.get("expect")
     if expectation is None or head.version == "1.0":
         return False
     if expectation.lower() != "100-continue":
         raise BadRequest(417, "the only expectation that can be met is 100-continue")
+    if head.get("content-length") is None and head.get("transfer-encoding") is None:
+        raise BadRequest(411, "a body is announced, but not how long it is")
     return True
 
 
