@@ -13,10 +13,15 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from handy_ws.http.forwarded import checked_headers, checked_proxies
+from handy_ws.http.listener import checked_descriptor
 from handy_ws.http.syntax import is_field_value, is_token
+from handy_ws.http.unix_socket import checked_path
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["CompressionConfig", "ServerConfig", "WebSocketConfig"]
 
@@ -27,6 +32,9 @@ _MAX_TIMEOUT = 1e6
 _MAX_SIZE = 2**63 - 1
 _MAX_RATE = 1e9
 _POLICIES = ("close", "drop_newest", "drop_oldest")
+_HOST = "127.0.0.1"
+_PORT = 8080
+_MODE = 0o600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,9 +179,20 @@ class ServerConfig:
 
     Attributes:
         host: the address or name to listen on; IPv6 without brackets. Default ``127.0.0.1``,
-            this machine only. ``0.0.0.0`` is every IPv4 address.
+            this machine only. ``0.0.0.0`` is every IPv4 address, ``::`` every address of both
+            kinds. Of several addresses that a name has, the first.
         port: the TCP port; 0 takes a free one, see `HttpServer.address`. Default 8080.
-        backlog: connections that the system holds until they are accepted. Default 1024.
+        reuse_port: whether other processes may listen on the same port, if they say so, too: the
+            system spreads new connections over them (SO_REUSEPORT, socket(7)). Default no.
+        unix_socket: the path of a unix socket to listen on, instead of host and port. What a
+            server that was killed has left there is replaced, and nothing else. Default ``None``.
+        unix_socket_mode: the permissions of that file. Who may write to it may connect. Default
+            ``0o600``, this user only.
+        fd: the descriptor of a socket that listens already, instead of host and port, TCP or
+            unix; or ``"systemd"`` for the one that systemd has passed by socket activation. It
+            stays open when the server stops. Default ``None``.
+        backlog: connections that the system holds until they are accepted; an inherited socket
+            has its own. Default 1024.
         workers: threads that run handlers. Connections that wait, however many, hold none.
             Default 25.
         max_head_size: the largest request head (request line and header fields), in bytes.
@@ -203,8 +222,12 @@ class ServerConfig:
         websocket: the limits of the WebSocket connections.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8080
+    host: str = _HOST
+    port: int = _PORT
+    reuse_port: bool = False
+    unix_socket: str | os.PathLike[str] | None = None
+    unix_socket_mode: int = _MODE
+    fd: int | Literal["systemd"] | None = None
     backlog: int = 1024
     workers: int = 25
     max_head_size: int = 64 * _KIB
@@ -228,6 +251,7 @@ class ServerConfig:
         if not isinstance(self.host, str) or not self.host or "\0" in self.host:
             raise _wrong(self, "host", "must be a name or an address")
         _check_integer(self, "port", 0, _MAX_PORT)
+        _check_place(self)
         _check_integer(self, "backlog", 1, 2**31 - 1)
         _check_integer(self, "workers", 1, 10_000)
         _check_integer(self, "max_head_size", 1, _MAX_SIZE)
@@ -282,6 +306,23 @@ def _check_rate(config: object, name: str) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (number and 0 < value <= _MAX_RATE):
         raise _wrong(config, name, f"must be a positive number up to {_MAX_RATE:g}, or None")
+
+
+def _check_place(config: ServerConfig) -> None:
+    """Check where to listen, and that it is said once."""
+    if not isinstance(config.reuse_port, bool):
+        raise _wrong(config, "reuse_port", "must be True or False")
+    _check_integer(config, "unix_socket_mode", 0, 0o777)
+    if config.unix_socket_mode != _MODE and config.unix_socket is None:
+        raise _wrong(config, "unix_socket_mode", "goes with unix_socket only")
+    others = [("host", _HOST), ("port", _PORT), ("reuse_port", False), ("fd", None)]
+    for name, checked in (("unix_socket", checked_path), ("fd", checked_descriptor)):
+        if getattr(config, name) is None:
+            continue
+        for other, default in others:
+            if other != name and getattr(config, other) != default:
+                raise _wrong(config, name, f"excludes {other}: a server listens in one place")
+        _replace(config, name, checked)
 
 
 def _check_headers(config: object, name: str) -> None:

@@ -23,7 +23,8 @@ class Serve:
         self._stack = stack
 
     def __call__(self, handler: Any, **settings: Any) -> HttpServer:
-        settings.setdefault("port", 0)
+        if not settings.keys() & {"unix_socket", "fd"}:
+            settings.setdefault("port", 0)
         return self._stack.enter_context(HttpServer(handler, ServerConfig(**settings)))
 
     def client(self, server: HttpServer, **options: Any) -> RawClient:

@@ -36,9 +36,10 @@ class Response:
 class RawClient:
     """One connection to a server."""
 
-    def __init__(self, address: tuple[str, int], *, receive_buffer: int | None = None) -> None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.sock = socket.socket(family)
+    def __init__(
+        self, address: tuple[str, int] | str | bytes, *, receive_buffer: int | None = None
+    ) -> None:
+        self.sock = socket.socket(_family(address))
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(DEADLINE)
@@ -47,7 +48,8 @@ class RawClient:
         except OSError:
             self.sock.close()
             raise
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.sock.family != socket.AF_UNIX:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = b""
 
     def __enter__(self) -> Self:
@@ -139,6 +141,12 @@ class RawClient:
             return self.received == b"" and self.sock.recv(1) == b""
         except ConnectionResetError:
             return True
+
+
+def _family(address: tuple[str, int] | str | bytes) -> socket.AddressFamily:
+    if not isinstance(address, tuple):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
 def get(target: str = "/", *fields: str) -> bytes:

@@ -12,6 +12,10 @@ from handy_ws import CompressionConfig, HttpServer, ServerConfig, WebSocketConfi
 DEFAULTS = {
     "host": "127.0.0.1",
     "port": 8080,
+    "reuse_port": False,
+    "unix_socket": None,
+    "unix_socket_mode": 0o600,
+    "fd": None,
     "backlog": 1024,
     "workers": 25,
     "max_head_size": 65536,
@@ -57,6 +61,10 @@ NOT_TIMES = [None, True, "1", 0, -1, math.nan, math.inf, -math.inf, 1e300]
 BAD: list[tuple[str, Any]] = [
     *[("host", value) for value in (None, "", 1, b"127.0.0.1", "a\0b")],
     *[("port", value) for value in (*NOT_INTEGERS, 65536)],
+    *[("reuse_port", value) for value in (None, 1, "yes")],
+    *[("unix_socket", value) for value in ("", 7, b"/bytes", "a\0b", "x" * 108, True)],
+    *[("unix_socket_mode", value) for value in (*NOT_INTEGERS, 0o1000)],
+    *[("fd", value) for value in (*NOT_INTEGERS[1:], "", "upstart")],
     *[
         (name, value)
         for name in ("backlog", "workers", "max_head_size", "max_header_count")

@@ -56,7 +56,7 @@ class Acceptor(threading.Thread):
 
     Attributes:
         work: the queue of connections for the workers; None tells one of them to end.
-        address: host and port that the server listens on.
+        address: host and port that the server listens on, or the path of its unix socket.
         stopping: whether `stop` has been called.
         forked: whether this is the copy in a forked child, of a thread that does not exist there.
     """
@@ -286,7 +286,7 @@ class Acceptor(threading.Thread):
         if listener is not None:
             if self._accept_again == inf:
                 self._poller.ignore(listener)
-            listener.close()
+            listener.stop()
             self._room.close_without_request()
 
     def _end(self) -> None:

@@ -79,7 +79,7 @@ class Run:
                 manager.run()  # to its immediate end
                 raise
         except BaseException:
-            listener.close()
+            listener.stop()
             raise
         self._workers = [
             Worker(number, server, handle, self.acceptor, answers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handy_ws.config import ServerConfig
 from handy_ws.http import process
@@ -78,8 +78,12 @@ class HttpServer:
         return self._manager
 
     @property
-    def address(self) -> tuple[str, int]:
-        """Host and port that the server is bound to, also when the config says port 0.
+    def address(self) -> Any:
+        """Host and port that the server is bound to, or the path of its unix socket.
+
+        The port is the true one when the config says 0. As with ``socket.getsockname()``, which
+        type it is depends on the kind of socket, which the program knows and its types do not:
+        ``tuple[str, int]``, or `str` with ``unix_socket``.
 
         Raises:
             RuntimeError: the server is not running.

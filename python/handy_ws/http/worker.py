@@ -36,6 +36,8 @@ __all__ = ["Worker"]
 
 _logger = logging.getLogger("handy_ws")
 
+#: The name and port of a server with a unix socket, which has neither, but PEP 3333 wants them.
+_UNIX_SERVER: Final = ("localhost", 80)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -72,7 +74,8 @@ class Worker(threading.Thread):
         self._acceptor = acceptor
         self._answers = answers
         self._work: SimpleQueue[Connection | None] = acceptor.work
-        self._local_address = acceptor.address
+        address = acceptor.address
+        self._local_address = _UNIX_SERVER if isinstance(address, str) else address
         self._max_body_size = server.config.max_body_size
         self._max_header_count = server.config.max_header_count
 
