@@ -10,7 +10,6 @@ from handy_ws._core import (
     WebSocketBinaryMessage,
     WebSocketCloseMessage,
     WebSocketConnection,
-    WebSocketManager,
     WebSocketTextMessage,
 )
 from handy_ws.config import CompressionConfig, ServerConfig, WebSocketConfig
@@ -24,6 +23,7 @@ from handy_ws.http.server import HttpServer
 from handy_ws.http.wsgi import WsgiHandler
 from handy_ws.websocket.enums import CloseCause, CloseCode, SendResult
 from handy_ws.websocket.handler import WebSocketHandler
+from handy_ws.websocket.manager import WebSocketManager
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.stats import ManagerStats
 

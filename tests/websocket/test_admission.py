@@ -25,30 +25,30 @@ from handy_ws._core import Permit
 def test_an_address_counts_as_its_network(one: str, other: str, same: bool) -> None:
     config = WebSocketConfig(max_connections_per_address=1)
     manager = HttpServer(lambda _: None, ServerConfig(websocket=config)).websocket_manager
-    permit = manager.admit(one)
+    permit = manager.core.admit(one)
     assert isinstance(permit, Permit)
-    second = manager.admit(other)
+    second = manager.core.admit(other)
     if same:
         assert second == "max_connections_per_address"
     else:
         assert isinstance(second, Permit)
     permit.release()
     permit.release()  # gives nothing back that is not its own
-    third = manager.admit(one)
+    third = manager.core.admit(one)
     assert isinstance(third, Permit)
     if same:
-        assert manager.admit(other) == "max_connections_per_address"
+        assert manager.core.admit(other) == "max_connections_per_address"
 
 
 def test_refusals_are_counted_exactly_by_many_threads() -> None:
     config = WebSocketConfig(max_connections=1)
     manager = HttpServer(lambda _: None, ServerConfig(websocket=config)).websocket_manager
-    permit = manager.admit("127.0.0.1")
+    permit = manager.core.admit("127.0.0.1")
 
     def refuse() -> None:
         for _ in range(500):
-            manager.count_refused("origin")
-            assert manager.admit("127.0.0.1") == "max_connections"
+            manager.core.count_refused("origin")
+            assert manager.core.admit("127.0.0.1") == "max_connections"
 
     threads = [threading.Thread(target=refuse) for _ in range(8)]
     for thread in threads:
@@ -59,4 +59,4 @@ def test_refusals_are_counted_exactly_by_many_threads() -> None:
     assert (counts["max_connections"], counts["origin"]) == (4000, 4000)
     assert isinstance(permit, Permit)
     del permit  # gives the place back, too
-    assert isinstance(manager.admit("127.0.0.1"), Permit)
+    assert isinstance(manager.core.admit("127.0.0.1"), Permit)

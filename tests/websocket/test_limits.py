@@ -269,7 +269,7 @@ def test_refusals_are_counted_by_cause(serve: Serve) -> None:
     expected = NOBODY_REFUSED | {"handshake": 3, "origin": 2, "authorize": 1}
     assert manager.stats().connections_refused == expected
     with pytest.raises(ValueError, match="no such check"):
-        manager.count_refused("something")  # type: ignore[arg-type]
+        manager.core.count_refused("something")  # type: ignore[arg-type]
 
 
 def test_a_stopped_server_has_all_places_when_it_starts_again(serve: Serve) -> None:

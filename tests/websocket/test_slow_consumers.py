@@ -173,7 +173,7 @@ def test_what_a_connection_leaves_behind_is_counted(serve: Serve, policy: Policy
 def test_broadcasts_that_wait_for_the_loop_are_bounded() -> None:
     manager = WebSocketManager(WebSocketConfig(broadcast_queue_limit=4 * FRAME_SIZE))
     assert manager.broadcast("nobody") is SendResult.QUEUED
-    manager.open()  # nobody takes anything before it runs
+    manager.core.open()  # nobody takes anything before it runs
     results = [manager.broadcast(numbered(number)) for number in range(6)]
     assert (
         results
@@ -182,9 +182,9 @@ def test_broadcasts_that_wait_for_the_loop_are_bounded() -> None:
     assert manager.broadcast(b"") is SendResult.DROPPED
     assert manager.stats().broadcasts_dropped == 3
     assert manager.stats().messages_dropped == 0
-    manager.shut_down(PATIENCE)
-    manager.finish()
-    manager.run()
+    manager.core.shut_down(PATIENCE)
+    manager.core.finish()
+    manager.core.run()
     assert manager.broadcast("nobody") is SendResult.QUEUED
 
 

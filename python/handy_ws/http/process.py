@@ -1,5 +1,7 @@
 """What the process does to its servers: signals, its exit, and forks.
 
+Managers that belong to no server are treated as servers are.
+
 **Exit.** An `atexit` hook stops the servers that still run, so a program that forgets to stop one
 ends nevertheless, and in bounded time.
 
@@ -22,18 +24,17 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from handy_ws.http.run import GRACE, runs
+from handy_ws.websocket.manager_run import GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from handy_ws.http.run import Run
     from handy_ws.http.server import HttpServer
 
-__all__ = ["add_server", "stopping_at_signals"]
+__all__ = ["Running", "add_running", "add_server", "stopping_at_signals"]
 
 #: How long the interpreter's exit may be held up by servers that nobody stopped, in seconds.
 _EXIT_TIMEOUT: Final = 1.0
@@ -41,6 +42,22 @@ _EXIT_TIMEOUT: Final = 1.0
 #: Those that stop a server that the main thread waits for.
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+
+class Running(Protocol):
+    """What has threads that run: a run of a server, or a manager that belongs to none."""
+
+    def stop(self, timeout: float, *, quiet: bool = False) -> None:
+        """Ask the threads to end within `timeout` seconds."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until they have ended, at most `timeout` seconds; say whether they have."""
+
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's."""
+
+
+#: All that there are, those that are over perhaps among them.
+_running: weakref.WeakSet[Running] = weakref.WeakSet()
 _servers: weakref.WeakSet[HttpServer] = weakref.WeakSet()
 #: What sets the signal handlers back that `stopping_at_signals` has replaced.
 _restoring: list[Callable[[], None]] = []
@@ -60,8 +77,13 @@ def add_server(server: HttpServer) -> None:
     _servers.add(server)
 
 
+def add_running(running: Running) -> None:
+    """Have the exit of the process stop it, and a forked child forget it."""
+    _running.add(running)
+
+
 @contextmanager
-def stopping_at_signals(run: Run, timeout: float) -> Iterator[None]:
+def stopping_at_signals(run: Running, timeout: float) -> Iterator[None]:
     """Have the first SIGINT or SIGTERM stop the run, if this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -92,7 +114,7 @@ def stopping_at_signals(run: Run, timeout: float) -> Iterator[None]:
 @atexit.register
 def _stop_all() -> None:
     until = monotonic() + _EXIT_TIMEOUT + GRACE
-    running = list(runs)
+    running = list(_running)
     for run in running:
         run.stop(_EXIT_TIMEOUT, quiet=True)
     for run in running:
@@ -114,21 +136,22 @@ def _after_fork() -> None:
 
 def _in_forked_child() -> None:
     try:
-        _forget_servers()
+        _forget_all()
     finally:
         while _restoring:
             _restoring.pop()()
         _after_fork()
 
 
-def _forget_servers() -> None:
-    if not _servers:
+def _forget_all() -> None:
+    if not _servers and not _running:
         return
     for descriptor in import_module("handy_ws._core").after_fork_in_child():
         _close_watched(descriptor)
-    for run in list(runs):
-        run.acceptor.forget_all()
-    runs.clear()
+    running = list(_running)
+    _running.clear()
+    for run in running:
+        run.forget()
     for server in list(_servers):
         server.forget_run()
 

@@ -9,29 +9,26 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from handy_ws.http import process
 from handy_ws.http.acceptor import Acceptor
 from handy_ws.http.listener import Listener
 from handy_ws.http.response import Answers
 from handy_ws.http.worker import Worker
+from handy_ws.websocket.manager_run import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handy_ws._core import WebSocketManager
     from handy_ws.http.server import HttpServer
+    from handy_ws.websocket.manager import WebSocketManager
 
-__all__ = ["GRACE", "Run", "runs"]
+__all__ = ["Run"]
 
 _logger = logging.getLogger("handy_ws")
 
-#: The part of the timeout that WebSocket peers have to answer our CLOSE.
-_MANAGER_SHARE: Final = 0.9
-#: How much later than its timeout a stop may be over, for threads to be joined, in seconds.
-GRACE: Final = 0.5
 #: How long a start that fails half-way may wait for the threads that it has started, in seconds.
 _START_TIMEOUT: Final = 1.0
 
@@ -70,13 +67,11 @@ class Run:
         answers = Answers(config.default_headers)
         listener = Listener.open(config)
         try:
-            manager.open()
+            self._manager_run = manager.open_for_server()
             try:
                 self.acceptor = Acceptor(listener, config, answers, self._finish)
             except BaseException:
-                manager.shut_down(0.0)
-                manager.finish()
-                manager.run()  # to its immediate end
+                self._manager_run.discard()
                 raise
         except BaseException:
             listener.stop()
@@ -86,15 +81,12 @@ class Run:
             for number in range(1, config.workers + 1)
         ]
         self.acceptor.count_on(self._workers)
-        self._manager_thread = threading.Thread(
-            target=manager.run, name="handy-ws-manager", daemon=True
-        )
-        runs.add(self)
+        process.add_running(self)
 
     def start(self) -> None:
         """Start all threads, or none."""
         try:
-            self._manager_thread.start()
+            self._manager_run.start()
             for worker in self._workers:
                 worker.start()
             self.acceptor.start()
@@ -111,8 +103,7 @@ class Run:
         if self._stopping.acquire(blocking=False):
             self._quiet = quiet
             websockets = len(self._manager)
-            # It ends a little earlier, so that the last callbacks still have their time.
-            self._manager.shut_down(timeout * _MANAGER_SHARE)
+            self._manager_run.shut_down(timeout)
             self.acceptor.stop(monotonic() + timeout)
             _logger.info("the server stops; WebSocket connections to close: %d", websockets)
 
@@ -122,9 +113,8 @@ class Run:
 
     def has_current_thread(self) -> bool:
         """Say whether this run has to wait for the thread that asks."""
-        current = threading.current_thread()
-        threads = (self.acceptor, self._manager_thread, *self._workers)
-        return current in threads or self._manager.calls_back_here()
+        threads = (self.acceptor, *self._workers)
+        return threading.current_thread() in threads or self._manager_run.has_current_thread()
 
     def wait(self, timeout: float) -> bool:
         """Wait until all threads have ended, at most `timeout` seconds; say whether they have."""
@@ -135,28 +125,21 @@ class Run:
             self.acceptor.join(timeout)
         return not self.acceptor.is_alive()
 
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's."""
+        self.acceptor.forget_all()
+
     def _finish(self, until: float) -> None:
         """Wait for the other threads; called last on the acceptor's thread."""
         self.stop(max(0.0, until - monotonic()))
         for worker in self._workers:
-            _join(worker, until)
-        self._manager.finish()  # no worker is left that could upgrade a connection
-        _join(self._manager_thread, until)
+            join(worker, until)
+        self._manager_run.finish()  # no worker is left that could upgrade a connection
+        is_over = self._manager_run.wait(until)
         stuck = [worker.name for worker in self._workers if worker.is_alive()]
-        if self._manager_thread.is_alive():
-            stuck.append(self._manager_thread.name)
-            self._manager.leave_behind()
+        if not is_over:
+            stuck.append(self._manager_run.name)
+            self._manager_run.leave_behind()
         if stuck and not self._quiet:
             _logger.warning("the server stopped without waiting for: %s", ", ".join(stuck))
         self._on_end(self)
-
-
-def _join(thread: threading.Thread, until: float) -> None:
-    """Wait for a thread, if it was started, until that time of the monotonic clock."""
-    if thread.ident is not None:
-        # Even without time left, a thread that is about to end gets the chance.
-        thread.join(max(GRACE / 10, until - monotonic()))
-
-
-#: All that there are, those that are over perhaps among them.
-runs: weakref.WeakSet[Run] = weakref.WeakSet()

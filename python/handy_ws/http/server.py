@@ -9,19 +9,19 @@ and forks, is in `process.py`.
 from __future__ import annotations
 
 import threading
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from handy_ws.config import ServerConfig
 from handy_ws.http import process
 from handy_ws.http.handlers import handle_function
-from handy_ws.http.run import GRACE, Run
+from handy_ws.http.run import Run
+from handy_ws.websocket.manager import WebSocketManager
+from handy_ws.websocket.manager_run import GRACE
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from handy_ws._core import WebSocketManager
     from handy_ws.http.handlers import Handler
 
 __all__ = ["HttpServer"]
@@ -60,9 +60,7 @@ class HttpServer:
         if not isinstance(self._config, ServerConfig):
             msg = f"config must be a ServerConfig, not {type(config).__name__}"
             raise TypeError(msg)
-        self._manager: WebSocketManager = import_module("handy_ws._core").WebSocketManager(
-            self._config.websocket
-        )
+        self._manager = WebSocketManager(self._config.websocket)
         self._lock = threading.Lock()
         self._run: Run | None = None
         process.add_server(self)

@@ -18,9 +18,7 @@ Header fields are lists of tokens: ``Connection: keep-alive, Upgrade`` is an upg
 
 from __future__ import annotations
 
-import base64
 import binascii
-import hashlib
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -29,22 +27,23 @@ from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
 from handy_ws.http.syntax import is_protocol, is_token
+from handy_ws.websocket.acceptance import Acceptance
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable
     from typing import Literal
 
-    from handy_ws._core import Agreement, WebSocketManager
+    from handy_ws._core import Agreement
+    from handy_ws._core import WebSocketManager as Core
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
     from handy_ws.http.request import HttpRequest
+    from handy_ws.websocket.acceptance import Opening
 
 __all__ = ["WebSocketHandler"]
 
-_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 _KEY_SIZE = 16
 _VERSION = "13"
 #: A 426 must name the protocol to upgrade to: RFC 9110 section 15.5.22.
@@ -133,44 +132,50 @@ class WebSocketHandler(HttpRequestHandler):
 
     def handle(self, context: HttpRequestContext) -> HttpResponse | None:
         """Check the handshake, and upgrade the connection or say why not."""
-        head = context.head
-        manager, source = context.server.websocket_manager, context.source
-        try:
-            key = _check_handshake(head)
-            self._check_origin(head, source.scheme)
-            subprotocol = self._choose_subprotocol(head)
-            agreement = self._agree_on_extensions(head, manager)
-        except _RefusedError as refused:
-            manager.count_refused(refused.check)
-            return refused.response
-        permit = manager.admit(source.remote_address[0])
-        if not isinstance(permit, Permit):
-            return _refuse_for_now(permit)
-        response = self._ask_program(context, permit)
-        if response is not None:
-            return response
-
-        def take_over(sock: socket.socket, response: bytes, received: bytes) -> None:
-            fd = sock.detach()  # exactly one owner closes it
-            manager.adopt(
-                fd, self._callbacks, source, subprotocol, agreement, permit, response, received
-            )
-
-        context.upgrade(_headers(key, subprotocol, agreement), take_over, permit.release)
+        accepted = self.check(context, context.server.websocket_manager.core)
+        if not isinstance(accepted, Acceptance):
+            return accepted
+        context.upgrade(accepted.headers, accepted.take_over, accepted.permit.release)
         return None
 
-    def _ask_program(self, context: HttpRequestContext, permit: Permit) -> HttpResponse | None:
+    def check(self, opening: Opening, core: Core) -> Acceptance | HttpResponse:
+        """Check an opening handshake, for the manager that gets its connection.
+
+        Returns:
+            What there is to do, or the response that refuses it. An accepted handshake holds a
+            place among the connections, until it is taken over or its permit is released.
+        """
+        head = opening.head
+        try:
+            key = _check_handshake(head)
+            self._check_origin(head, opening.source.scheme)
+            subprotocol = self._choose_subprotocol(head)
+            agreement = self._agree_on_extensions(head, core)
+        except _RefusedError as refused:
+            core.count_refused(refused.check)
+            return refused.response
+        permit = core.admit(opening.source.remote_address[0])
+        if not isinstance(permit, Permit):
+            return _refuse_for_now(permit)
+        response = self._ask_program(opening, core, permit)
+        if response is not None:
+            return response
+        return Acceptance(
+            key, subprotocol, agreement, permit, self._callbacks, opening.source, core
+        )
+
+    def _ask_program(self, opening: Opening, core: Core, permit: Permit) -> HttpResponse | None:
         """Return the response by which the program refuses a handshake, if it does."""
         if self._authorize is None:
             return None
         is_accepted = False
         try:
-            response = self._authorize(context.request)
+            response = self._authorize(opening.request)
             is_accepted = response is None
         finally:
             if not is_accepted:
                 permit.release()
-                context.server.websocket_manager.count_refused("authorize")
+                core.count_refused("authorize")
         return response
 
     def _check_origin(self, head: RequestHead, scheme: str) -> None:
@@ -194,13 +199,11 @@ class WebSocketHandler(HttpRequestHandler):
             raise _RefusedError(400, reason)
         return next((name for name in offered if name in self._subprotocols), None)
 
-    def _agree_on_extensions(
-        self, head: RequestHead, manager: WebSocketManager
-    ) -> Agreement | None:
+    def _agree_on_extensions(self, head: RequestHead, core: Core) -> Agreement | None:
         values = head.get_all("sec-websocket-extensions")
         if not values:
             return None
-        negotiator = manager.negotiator if self._negotiator is None else self._negotiator
+        negotiator = core.negotiator if self._negotiator is None else self._negotiator
         try:
             return negotiator.negotiate(", ".join(values))
         except ValueError as error:
@@ -250,27 +253,6 @@ def _refuse_for_now(limit: str) -> HttpResponse:
     status, reason = _LIMITS[limit]
     headers = {"Retry-After": str(_RETRY_AFTER)}
     return HttpResponse(reason + "\n", status=status, headers=headers, mimetype="text/plain")
-
-
-def _headers(
-    key: str, subprotocol: str | None, agreement: Agreement | None
-) -> list[tuple[str, str]]:
-    """Return the header fields of the 101 response."""
-    headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", _accept_value(key)),
-    ]
-    if subprotocol is not None:
-        headers.append(("Sec-WebSocket-Protocol", subprotocol))
-    if agreement is not None:
-        headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
-    return headers
-
-
-def _accept_value(key: str) -> str:
-    digest = hashlib.sha1(key.encode("ascii") + _ACCEPT_GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode("ascii")
 
 
 def _is_key(value: str) -> bool:

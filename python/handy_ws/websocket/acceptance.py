@@ -1,0 +1,114 @@
+"""A handshake that is accepted: what is answered, and what the manager needs.
+
+`WebSocketHandler` checks handshakes that come to our own server and those that another server has
+read. What it looks at is an `Opening`, and what comes of a good one is an `Acceptance`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import socket
+
+    from handy_ws._core import Agreement, Callbacks, Permit
+    from handy_ws._core import WebSocketManager as Core
+    from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.request import HttpRequest
+
+__all__ = ["Acceptance", "Opening"]
+
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+
+
+class Opening(Protocol):
+    """An opening handshake: an `HttpRequestContext`, or what another server knows of a request."""
+
+    @property
+    def head(self) -> RequestHead:
+        """The request head."""
+
+    @property
+    def source(self) -> RequestSource:
+        """What makes `WebSocketConnection.request`."""
+
+    @property
+    def request(self) -> HttpRequest:
+        """The request."""
+
+
+class Acceptance:
+    """An opening handshake that is accepted.
+
+    Attributes:
+        headers: the header fields of the 101 response.
+        permit: its place among the connections, until it is taken over.
+    """
+
+    __slots__ = (
+        "_agreement",
+        "_callbacks",
+        "_core",
+        "_source",
+        "_subprotocol",
+        "headers",
+        "permit",
+    )
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is known by then
+        self,
+        key: str,
+        subprotocol: str | None,
+        agreement: Agreement | None,
+        permit: Permit,
+        callbacks: Callbacks,
+        source: RequestSource,
+        core: Core,
+    ) -> None:
+        self.headers = _headers(key, subprotocol, agreement)
+        self.permit = permit
+        self._subprotocol = subprotocol
+        self._agreement = agreement
+        self._callbacks = callbacks
+        self._source = source
+        self._core = core
+
+    def take_over(self, sock: socket.socket, response: bytes, received: bytes) -> None:
+        """Give the manager a socket, the 101 response that it has to send, and what has come.
+
+        Raises:
+            RuntimeError: the manager does not run. The socket is closed.
+        """
+        self._core.adopt(
+            sock.detach(),  # exactly one owner closes it
+            self._callbacks,
+            self._source,
+            self._subprotocol,
+            self._agreement,
+            self.permit,
+            response,
+            received,
+        )
+
+
+def _headers(
+    key: str, subprotocol: str | None, agreement: Agreement | None
+) -> list[tuple[str, str]]:
+    """Return the header fields of the 101 response."""
+    headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", _accept_value(key)),
+    ]
+    if subprotocol is not None:
+        headers.append(("Sec-WebSocket-Protocol", subprotocol))
+    if agreement is not None:
+        headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
+    return headers
+
+
+def _accept_value(key: str) -> str:
+    digest = hashlib.sha1(key.encode("ascii") + _ACCEPT_GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode("ascii")
