@@ -35,15 +35,15 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check loom autobahn autobahn-sample differential fuzz soak bench-compression
-.PHONY: docs clean
+.PHONY: help demo test check loom autobahn autobahn-sample differential fuzz soak
+.PHONY: bench-compression bench-http docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
 demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080)
 	@exec $(BIN)/python examples/chat/server.py --port $(PORT)
 
-test: $(DONE)/wheel $(DONE)/test-tools chromium  ## Run all tests: Rust, Python, browser
+test: $(DONE)/wheel $(DONE)/test-tools chromium wrk  ## Run all tests: Rust, Python, browser
 	cargo test --locked --quiet
 	$(BIN)/python -m pytest
 
@@ -78,6 +78,10 @@ bench-compression: $(DONE)/wheel  ## Measure compression, also beside other serv
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	for program in memory broadcast bomb levels echo; do $(BIN)/python -m benchmarks.$$program; done
 
+bench-http: $(DONE)/wheel wrk  ## Measure HTTP requests, handshakes and slow clients, 10 minutes
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	for program in requests handshakes slow_clients; do $(BIN)/python -m benchmarks.$$program; done
+
 docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html
 	@echo "The documentation: docs/_build/html/index.html"
@@ -87,7 +91,7 @@ clean:  ## Remove everything that was made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: lint-rust lint-python wstest chromium
+.PHONY: lint-rust lint-python wstest chromium wrk
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -108,6 +112,9 @@ chromium:
 	@for name in $${CHROMIUM:-chromium} chromium-browser google-chrome google-chrome-stable; do \
 	    ! command -v "$$name" >/dev/null || exit 0; done; \
 	.ci/apt-install "The browser tests need Chromium" chromium fonts-liberation
+
+wrk:
+	@command -v wrk >/dev/null || .ci/apt-install "The benchmarks of HTTP need wrk" wrk
 
 $(DONE)/venv:
 	@[ -n "$(PYTHON)" ] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-__all__ = ["Server", "cores", "raise_file_limit", "running"]
+__all__ = ["Server", "cores", "raise_file_limit", "running", "started"]
 
 _ROOT = Path(__file__).parents[2]
 _START_TIMEOUT = 30.0
@@ -52,29 +53,27 @@ class Server:
 
     def __init__(self, pid: int, port: int) -> None:
         self.address = ("127.0.0.1", port)
+        self._pid = pid
         self._proc = Path("/proc", str(pid))
-        clock = ctypes.c_int()
-        error = ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock))
-        if error:
-            raise OSError(error, os.strerror(error))
-        self._clock = clock.value
 
     def cpu_seconds(self) -> float:
         """Wait until it has nothing more to do, and return its user and system time.
 
         It is that of all threads, also of those that have ended, by the process's own clock: to the
         nanosecond, but only for threads that sleep. What one has used since it began to run is
-        added when it stops, or by the next tick of the kernel, which may be 4 ms later.
+        added when it stops, or by the next tick of the kernel, which may be 4 ms later. Processes
+        that it has started, and that have not ended, count too.
 
         Raises:
             RuntimeError: the server keeps running.
         """
         deadline = time.monotonic() + _IDLE_TIMEOUT
-        while not self._is_asleep():
+        pids = self._tree()
+        while not _are_asleep(pids):
             if time.monotonic() > deadline:
                 raise RuntimeError("the server has nothing to do, but keeps running")
             os.sched_yield()  # in case that there is one core for both
-        return time.clock_gettime(self._clock)
+        return sum(time.clock_gettime(_cpu_clock(pid)) for pid in pids)
 
     def context_switches(self) -> int:
         """Return how often its threads have begun to wait, or were made to, until now."""
@@ -86,14 +85,24 @@ class Server:
                     total += int(value)
         return total
 
-    def _is_asleep(self) -> bool:
-        # The state follows the name, which is in parentheses and may contain anything.
-        stats = [path.read_text() for path in self._proc.glob("task/*/stat")]
-        return all(stat.rpartition(")")[2].split()[0] != _RUNNING for stat in stats)
+    def _tree(self) -> list[int]:
+        """Return its process and all that descend from it."""
+        parents = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                parents[int(path.parent.name)] = int(_fields_of_stat(path)[1])
+        found = [self._pid]
+        for pid in found:  # grows meanwhile
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
 
     def anonymous_bytes(self) -> int:
         """Return its anonymous memory: heap, stacks and all else that no file backs."""
         return self._fields("smaps_rollup", "Anonymous", "Swap")
+
+    def descriptors(self) -> int:
+        """Return how many descriptors it has open."""
+        return len(list((self._proc / "fd").iterdir()))
 
     def resident_bytes(self) -> int:
         """Return its resident memory."""
@@ -116,9 +125,37 @@ class Server:
         return total
 
 
+def _are_asleep(pids: Sequence[int]) -> bool:
+    return all(
+        _fields_of_stat(path)[0] != _RUNNING
+        for pid in pids
+        for path in Path("/proc", str(pid)).glob("task/*/stat")
+    )
+
+
+def _fields_of_stat(path: Path) -> list[str]:
+    """Return what proc(5) has from the third field on: the state, the parent, and so on."""
+    # The name before it is in parentheses and may contain anything.
+    return path.read_text().rpartition(")")[2].split()
+
+
+def _cpu_clock(pid: int) -> int:
+    """Return the clock of a process's CPU time."""
+    clock = ctypes.c_int()
+    error = ctypes.CDLL(None).clock_getcpuclockid(pid, ctypes.byref(clock))
+    if error:
+        raise OSError(error, os.strerror(error))
+    return clock.value
+
+
+def running(module: str, arguments: Sequence[str] = ()) -> AbstractContextManager[Server]:
+    """Start `python -m benchmarks.servers.MODULE` as a server: see `started`."""
+    return started([sys.executable, "-m", f"benchmarks.servers.{module}", *arguments])
+
+
 @contextlib.contextmanager
-def running(module: str, arguments: Sequence[str] = ()) -> Iterator[Server]:
-    """Start `python -m benchmarks.servers.MODULE` on the server's core; end it with the block.
+def started(command: Sequence[str]) -> Iterator[Server]:
+    """Start a server, which prints its port, on the server's core; end it with the block.
 
     This process is on the client's core afterwards.
 
@@ -128,7 +165,6 @@ def running(module: str, arguments: Sequence[str] = ()) -> Iterator[Server]:
     signal.signal(
         signal.SIGTERM, _exit
     )  # or a program that is told to end leaves its server behind
-    command = [sys.executable, "-m", f"benchmarks.servers.{module}", *arguments]
     server_core, client_core = cores()
     os.sched_setaffinity(0, {server_core})  # what is started now inherits it
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -12,12 +13,14 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["command_line", "level_1", "run"]
+__all__ = ["command_line", "level_1", "run", "tls"]
 
 
 def command_line(documentation: str | None) -> argparse.ArgumentParser:
-    """Return a parser that knows ``--loop`` and ``--deflate``."""
+    """Return a parser that knows what all of them know."""
     parser = argparse.ArgumentParser(description=documentation)
+    parser.add_argument("--certificate", help="to speak TLS, with a private key")
+    parser.add_argument("--private-key")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     parser.add_argument(
         "--deflate",
@@ -26,6 +29,15 @@ def command_line(documentation: str | None) -> argparse.ArgumentParser:
         help="its own settings, or level 1 and a window of 15 bits with takeover or without",
     )
     return parser
+
+
+def tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return what the command line says of TLS, if it does."""
+    if arguments.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(arguments.certificate, arguments.private_key)
+    return context
 
 
 def level_1(deflate: str) -> ServerPerMessageDeflateFactory:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -115,3 +117,40 @@ def test_slow() -> None:
             lost = one["expected"] - one["received"]
             assert one["stats"]["messages_dropped"] == lost
     assert "| drop_oldest |" in tables
+
+
+def test_requests() -> None:
+    # wrk counts whole seconds: one of each server before those that count, and one that does.
+    few = ("--connections", "4", "--rounds", "1", "--seconds", "1", "--modes", "close")
+    tables, data = run("requests", "--servers", *few)
+    names = [one["server"] for one in data["measurements"]]
+    assert names == ["handy_ws, WSGI", "handy_ws, handler"]
+    for one in data["measurements"]:
+        (figures,) = one["figures"]["close"]
+        assert figures["requests"] > 0
+        assert figures["server_cpu"] > 0
+        assert 0 < figures["p50"] <= figures["p99"]
+    assert "### Connections: close" in tables
+
+
+@pytest.mark.timeout(300)  # it compiles its client when that has changed
+@pytest.mark.parametrize("end", ["reset", "close"])
+def test_handshakes(end: str) -> None:
+    few = ("--rounds", "1", "--count", "50", "--depth", "4", "--warm-up", "5", "--end", end)
+    tables, data = run("handshakes", "--servers", *few)
+    assert [one["name"] for one in data["measurements"]] == ["handy_ws", "floor"]
+    for one in data["measurements"]:
+        (figures,) = one["figures"]
+        assert figures["handshakes"] == 50
+        assert 0 < figures["p50"] <= figures["p99"]
+    assert "| floor |" in tables
+
+
+def test_slow_clients() -> None:
+    tables, data = run("slow_clients", "--connections", "40", "--timeout", "2")
+    (outcome,) = data["measurements"]
+    gone = {name: len(lateness) for name, lateness in outcome["lateness"].items()}
+    assert gone == {"silent": 10, "dribbling": 10, "half": 10, "idle": 10}
+    assert {"before", "coming"} <= set(outcome["latencies"])
+    assert outcome["descriptors_left"] == 0
+    assert "### Gone after their deadlines" in tables

@@ -1,0 +1,202 @@
+"""CPU time of a server for each WebSocket handshake, beside other servers.
+
+A client in Rust opens connections, 64 at a time: it connects, sends the handshake, reads the 101
+and resets the connection; `--end close` does the closing handshake instead. What counts is how many
+handshakes a server makes for each second of its CPU time. The servers, small programs in
+benchmarks/servers, are the echo servers that the other benchmarks measure, with their own settings.
+They are started one after another, again and again; the figures are medians of these rounds.
+
+"floor" is a server in Rust that accepts, answers whatever has come with the same 101, and checks
+nothing: what the system's calls cost.
+
+Goal: more handshakes for each CPU second than any of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import subprocess
+from typing import TYPE_CHECKING
+
+from benchmarks.common.native import native
+from benchmarks.common.process import Server, cores, raise_file_limit, running, started
+from benchmarks.common.report import Report, Table, parser, progress, whole_number
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+OURS, FLOOR = "handy_ws", "floor"
+PEERS = ("picows", "websockets", "aiohttp")
+PACKAGES = (OURS.replace("_", "-"), *PEERS, "uvloop")
+NOTE = """\
+{rounds} rounds of {count} handshakes, {depth} at a time, each ended with a {end}. "handy_ws to it"
+is the median of the rounds' ratios of handshakes per CPU second. The 99th percentile is that of
+the time from `connect` to the 101."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What was measured in a round; times are in seconds."""
+
+    handshakes: int
+    seconds: float
+    server_cpu: float
+    p50: float
+    p99: float
+
+    @property
+    def per_cpu_second(self) -> float:
+        """Handshakes for each second of the server's CPU time."""
+        return self.handshakes / self.server_cpu
+
+    @property
+    def rate(self) -> float:
+        """Handshakes a second."""
+        return self.handshakes / self.seconds
+
+
+@dataclasses.dataclass
+class Contender:
+    """A server, how it is started, and what was found out about it."""
+
+    name: str
+    module: str = ""
+    arguments: Sequence[str] = ()
+    figures: list[Figures] = dataclasses.field(default_factory=list)
+
+    def start(self) -> AbstractContextManager[Server]:
+        """Start it."""
+        if self.name == FLOOR:
+            return started([native(FLOOR)])
+        return running(self.module, self.arguments)
+
+    @property
+    def costs(self) -> list[float]:
+        """How many handshakes it has made for each CPU second, round by round."""
+        return [one.per_cpu_second for one in self.figures]
+
+
+def contenders(peers: Sequence[str], loops: Sequence[str]) -> list[Contender]:
+    """Return all that shall be measured, handy_ws first."""
+    return [
+        Contender(OURS, "serve_handy_ws"),
+        Contender(FLOOR),
+        *(
+            Contender(f"{peer} on {loop}", f"serve_{peer}", ("--loop", loop))
+            for peer in peers
+            for loop in loops
+        ),
+    ]
+
+
+def shake(server: Server, count: int, options: argparse.Namespace) -> Figures:
+    """Have the client make so many handshakes.
+
+    Raises:
+        subprocess.CalledProcessError: one of them has failed.
+    """
+    host, port = server.address
+    arguments = (f"{host}:{port}", str(count), str(options.depth), options.end)
+    cpu = server.cpu_seconds()
+    done = subprocess.run(
+        [native("handshakes"), *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    spent = server.cpu_seconds() - cpu
+    return Figures(server_cpu=spent, **json.loads(done.stdout))
+
+
+def run(options: argparse.Namespace) -> list[Contender]:
+    """Measure all of them in turn, as often as asked."""
+    found = contenders(options.servers, options.loops)
+    for number in range(options.rounds):
+        # Back and forth, so that nobody always comes after the same one.
+        for contender in found[:: -1 if number % 2 else 1]:
+            with contender.start() as server:
+                shake(server, options.warm_up, options)
+                figures = shake(server, options.count, options)
+            contender.figures.append(figures)
+            progress(
+                f"round {number + 1} of {options.rounds}, {contender.name}: "
+                f"{figures.per_cpu_second:.0f} handshakes/CPU s, {figures.rate:.0f}/s"
+            )
+    return found
+
+
+def cost_table(found: Sequence[Contender]) -> Table:
+    """Return the figures."""
+    table = Table(
+        "WebSocket handshakes",
+        (
+            "server",
+            "handshakes/CPU s",
+            "least to most",
+            "CPU, us/handshake",
+            "handy_ws to it",
+            "handshakes/s",
+            "p99, ms",
+        ),
+    )
+    for contender in found:
+        costs = contender.costs
+        ratio = statistics.median(a / b for a, b in zip(found[0].costs, costs, strict=True))
+        table.rows.append(
+            (
+                contender.name,
+                f"{statistics.median(costs):.0f}",
+                f"{min(costs):.0f} to {max(costs):.0f}",
+                f"{1e6 / statistics.median(costs):.1f}",
+                f"{ratio:.2f}",
+                f"{statistics.median(one.rate for one in contender.figures):.0f}",
+                f"{statistics.median(one.p99 for one in contender.figures) * 1e3:.2f}",
+            )
+        )
+    return table
+
+
+def goal(found: Sequence[Contender]) -> str:
+    """Return whether handy_ws is ahead of all others."""
+    ours, _, *others = (statistics.median(contender.costs) for contender in found)
+    if not others:
+        return "There was nobody to be ahead of."
+    return f"Ahead of all others: {'yes' if ours > max(others) else 'NO'}."
+
+
+def main() -> None:
+    """Read the command line, measure, and print."""
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--servers",
+        nargs="*",
+        choices=PEERS,
+        default=list(PEERS),
+        metavar="NAME",
+        help=f"which, beside handy_ws: {', '.join(PEERS)}; default all",
+    )
+    arguments.add_argument(
+        "--loops", nargs="+", choices=("asyncio", "uvloop"), default=["asyncio", "uvloop"]
+    )
+    arguments.add_argument("--end", choices=("reset", "close"), default="reset")
+    arguments.add_argument("--depth", type=whole_number, default=64, help="at a time")
+    arguments.add_argument("--rounds", type=whole_number, default=7)
+    arguments.add_argument("--count", type=whole_number, default=20_000, help="in each round")
+    arguments.add_argument("--warm-up", type=whole_number, default=2000, help="before those")
+    options = arguments.parse_args()
+    raise_file_limit(options.depth + 100)
+    found = run(options)
+    server_core, client_core = cores()
+    Report(
+        "Handshakes",
+        {**vars(options), "server core": server_core, "client core": client_core},
+        PACKAGES,
+        [cost_table(found)],
+        [NOTE.format(**vars(options)), goal(found)],
+        [dataclasses.asdict(contender) for contender in found],
+    ).publish()
+
+
+if __name__ == "__main__":
+    main()
