@@ -204,8 +204,17 @@ class ServerConfig:
         keep_alive_timeout: seconds that a connection may wait between requests. Default 5.
         max_body_size: the largest request body, in bytes, after the chunks are put together.
             Beyond it: 413. Default 16 MiB.
-        body_timeout: seconds for the whole request body; beyond it: 408. Also the longest time
-            in which a client must take at least one byte of a response. Default 30.
+        body_timeout: the longest pause, in seconds, in which nothing comes of a request body, or
+            nothing is taken of a response, for a client that was fast enough before. Beyond it:
+            408, or the end of the connection. Default 30.
+        min_body_rate: how fast a request body must come, in bytes per second. A client is looked
+            at every `rate_grace` seconds: it must have kept the rate since the body began, where
+            being fast makes up for `body_timeout` seconds at most. Beyond it: 408. Default 240;
+            ``None`` for no minimum.
+        min_send_rate: how fast a client must take a response that is too long to be sent at once,
+            in bytes per second, in the same way. Beyond it the connection is closed. Default 240;
+            ``None`` for no minimum.
+        rate_grace: how often clients are looked at, in seconds. Default 5.
         default_headers: header fields for every response that does not set them itself.
             Default none.
         trusted_proxies: the proxies in front of the server whose word is taken for the client,
@@ -236,6 +245,9 @@ class ServerConfig:
     keep_alive_timeout: float = 5.0
     max_body_size: int = 16 * _MIB
     body_timeout: float = 30.0
+    min_body_rate: float | None = 240.0
+    min_send_rate: float | None = 240.0
+    rate_grace: float = 5.0
     default_headers: Mapping[str, str] = field(default_factory=dict)
     trusted_proxies: Collection[str] = ()
     forwarded_headers: Collection[str] = ("X-Forwarded-For", "X-Forwarded-Proto")
@@ -260,6 +272,9 @@ class ServerConfig:
         _check_timeout(self, "head_timeout")
         _check_timeout(self, "keep_alive_timeout")
         _check_timeout(self, "body_timeout")
+        _check_rate(self, "min_body_rate")
+        _check_rate(self, "min_send_rate")
+        _check_timeout(self, "rate_grace")
         _check_headers(self, "default_headers")
         _replace(self, "trusted_proxies", checked_proxies)
         _replace(self, "forwarded_headers", checked_headers)

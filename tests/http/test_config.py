@@ -24,6 +24,9 @@ DEFAULTS = {
     "keep_alive_timeout": 5.0,
     "max_body_size": 16 * 1024 * 1024,
     "body_timeout": 30.0,
+    "min_body_rate": 240.0,
+    "min_send_rate": 240.0,
+    "rate_grace": 5.0,
     "default_headers": {},
     "trusted_proxies": (),
     "forwarded_headers": ("X-Forwarded-For", "X-Forwarded-Proto"),
@@ -74,8 +77,13 @@ BAD: list[tuple[str, Any]] = [
     *[("max_body_size", value) for value in NOT_INTEGERS],
     *[
         (name, value)
-        for name in ("head_timeout", "keep_alive_timeout", "body_timeout")
+        for name in ("head_timeout", "keep_alive_timeout", "body_timeout", "rate_grace")
         for value in NOT_TIMES
+    ],
+    *[
+        (name, value)
+        for name in ("min_body_rate", "min_send_rate")
+        for value in (True, "1", 0, -1, math.nan, math.inf, 1e300)
     ],
     *[
         ("default_headers", value)
@@ -212,6 +220,10 @@ def test_nonsense_is_refused_by_name(config_class: Any, name: str, value: object
         ("max_body_size", 0),
         ("head_timeout", 1),
         ("head_timeout", 0.001),
+        ("min_body_rate", None),
+        ("min_body_rate", 1),
+        ("min_send_rate", None),
+        ("min_send_rate", 1e6),
         ("default_headers", {"X-Frame-Options": "DENY", "Server": ""}),
         ("trusted_proxies", ("127.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "unix")),
         ("forwarded_headers", ()),

@@ -93,12 +93,15 @@ def test_what_is_unsent_goes_out_while_a_request_is_awaited(
     assert client.get().body == b"hello"
 
 
-def test_a_byte_of_what_is_unsent_renews_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 100.0
     monkeypatch.setattr(waiting, "monotonic", lambda: now)
     ours, theirs = socket.socketpair()
     poller = Poller()
-    room = WaitingRoom(ServerConfig(body_timeout=30.0), Answers({}), poller)
+    config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
+    room = WaitingRoom(config, Answers({}), poller)
     with theirs:
         theirs.settimeout(10)
         ours.setblocking(False)
@@ -112,15 +115,15 @@ def test_a_byte_of_what_is_unsent_renews_the_deadline(monkeypatch: pytest.Monkey
         room.on_event(connection)  # it takes a slice, and sends a part of that
         taken = connection.outgoing.progress
         assert 0 < connection.sock.unsent < taken < len(BIG)
-        assert room.deadlines.next() == 131
-        now = 102.0
-        room.on_event(connection)
-        assert room.deadlines.next() == 131  # nothing went out
+        now = 130.0
+        room.on_deadline(connection)
+        assert room.deadlines.next() == 160  # the longest pause is over now
         received = len(theirs.recv(len(BIG)))
-        now = 103.0
         room.on_event(connection)
         assert connection.outgoing.progress == taken
-        assert room.deadlines.next() == 133
+        now = 160.0
+        room.on_deadline(connection)
+        assert room.deadlines.next() == 190
         while connection.state is State.WRITING:
             received += len(theirs.recv(len(BIG)))
             room.on_event(connection)

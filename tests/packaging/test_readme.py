@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-UNITS = {"": 1, "s": 1, "threads": 1, "KiB": 1024, "MiB": 1024 * 1024}
+UNITS = {"": 1, "s": 1, "B/s": 1, "threads": 1, "KiB": 1024, "MiB": 1024 * 1024}
 
 
 def example() -> str:
@@ -78,7 +78,7 @@ def test_the_table_of_the_api_has_every_name_and_no_other() -> None:
 
 def defaults_in_readme() -> dict[str, float]:
     """Every row of the table of limits: its field, and the value in bytes or seconds."""
-    rows = re.findall(r"^\| `(\w+\.\w+)` \| ([\d.]+) ?(\w*) \|", README, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| ([\d.]+) ?([\w/]*) \|", README, re.MULTILINE)
     return {field: float(number) * UNITS[unit] for field, number, unit in rows}
 
 

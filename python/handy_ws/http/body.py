@@ -38,12 +38,16 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class RequestBody:
-    """What the two framings have in common: where the bytes go, and the limit."""
+    """What the two framings have in common: where the bytes go, and the limit.
+
+    Attributes:
+        size: how many bytes of the body have come.
+    """
 
     def __init__(self, limit: int) -> None:
         """Make an empty body that may grow to `limit` bytes."""
         self._limit = limit
-        self._size = 0
+        self.size = 0
         self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
 
     def feed(self, data: bytes | bytearray) -> bytes | None:
@@ -70,8 +74,8 @@ class RequestBody:
             self._file.close()
 
     def _keep(self, data: bytes | bytearray | memoryview) -> None:
-        self._size += len(data)
-        if self._size > self._limit:
+        self.size += len(data)
+        if self.size > self._limit:
             raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
         try:
             self._file.write(data)
@@ -179,7 +183,7 @@ class ChunkedBody(RequestBody):
         if match is None:
             raise BadRequest(400, "the size of a chunk is malformed")
         self._left = int(match[1], 16)
-        if self._size + self._left > self._limit:
+        if self.size + self._left > self._limit:
             raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
         self._part = _Part.DATA if self._left else _Part.TRAILER
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from handy_ws.http.body import RequestBody
     from handy_ws.http.forwarded import TrustedProxies
     from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.pace import Pace
     from handy_ws.http.proxy_protocol import Introduction
     from handy_ws.http.response import Outgoing
     from handy_ws.http.stream import PlainStream
@@ -88,6 +89,7 @@ class Connection:
         head: the same, parsed.
         source: where it comes from, and how.
         body: the body of the current request.
+        pace: how the client keeps up with sending it.
         outgoing: the response in progress while it waits for the client to read.
         entry: what to tell in the access log, if anybody wants to know.
         discarded: how many bytes have been read to no purpose while lingering.
@@ -102,6 +104,7 @@ class Connection:
         "head_bytes",
         "interest",
         "outgoing",
+        "pace",
         "proxies",
         "received",
         "scanned",
@@ -123,6 +126,7 @@ class Connection:
         self.head: RequestHead | None = None
         self.source: RequestSource | None = None
         self.body: RequestBody | None = None
+        self.pace: Pace | None = None
         self.outgoing: Outgoing | None = None
         self.entry: AccessEntry | None = None
         self.discarded = 0

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from werkzeug.wrappers import Response as HttpResponse
 
+from handy_ws.http.stream import in_flight
 from handy_ws.http.syntax import is_token
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
+    from handy_ws.http.pace import Pace
     from handy_ws.http.stream import PlainStream
 
 __all__ = ["Answers", "HttpResponse", "Outgoing", "PeerGone", "Then"]
@@ -79,6 +81,7 @@ class Outgoing:
         then: what becomes of the connection afterwards.
         status: the status code; 0 if this is no final response.
         progress: how many bytes the stream has taken.
+        pace: how the client keeps up, if it has ever been waited for.
     """
 
     __slots__ = (
@@ -88,6 +91,7 @@ class Outgoing:
         "_overhead",
         "_parts",
         "_pending",
+        "pace",
         "progress",
         "status",
         "then",
@@ -97,6 +101,7 @@ class Outgoing:
         """Make a response that consists of `head` and `body`; `add_body` adds to it."""
         self.then = then
         self.progress = 0
+        self.pace: Pace | None = None
         self.status = status
         self._pending: bytes | memoryview = head + body if body else head
         self._overhead = len(head)
@@ -125,6 +130,10 @@ class Outgoing:
     def body_sent(self) -> int:
         """How many bytes of the body have been sent, without what marks chunks."""
         return max(0, self.progress - self._overhead)
+
+    def delivered(self, sock: PlainStream) -> int:
+        """Return how many bytes have got to the client, as far as the system knows."""
+        return self.progress - sock.unsent - in_flight(sock)
 
     def flush(self, sock: PlainStream, budget: int = 2**63) -> bool:
         """Send what is at hand. Runs no code of the program.

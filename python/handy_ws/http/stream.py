@@ -7,8 +7,15 @@ a record goes out as a whole or not at all: `unsent` says how much that is, and 
 from __future__ import annotations
 
 import socket
+import sys
+from fcntl import ioctl
+from termios import TIOCOUTQ
+from typing import TYPE_CHECKING
 
-__all__ = ["PlainStream"]
+if TYPE_CHECKING:
+    from _typeshed import HasFileno
+
+__all__ = ["PlainStream", "in_flight"]
 
 
 class PlainStream(socket.socket):
@@ -22,3 +29,17 @@ class PlainStream(socket.socket):
     def flush(self) -> int:
         """Send what is `unsent`, and return how many bytes went out."""
         return 0
+
+
+def in_flight(stream: HasFileno) -> int:
+    """Return how many bytes the system has taken that have not got to the peer.
+
+    That may be megabytes, and only when a good part of them has gone does it say that there is
+    room again. A unix socket tells in steps of some ten thousand bytes, and counts what it needs
+    to keep them, too. On systems that do not tell, this is 0.
+    """
+    try:
+        answer = ioctl(stream.fileno(), TIOCOUTQ, bytes(4))  # SIOCOUTQ: tcp(7), unix(7)
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

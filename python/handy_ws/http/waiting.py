@@ -18,6 +18,7 @@ from handy_ws.http.connection import Connection, State
 from handy_ws.http.deadlines import Deadlines
 from handy_ws.http.forwarded import TrustedProxies
 from handy_ws.http.head import BadRequest, find_head_end
+from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import READ, WRITE
 from handy_ws.http.proxy_protocol import ProxyProtocolError, find_header_end, read_header
 from handy_ws.http.response import PeerGone
@@ -46,7 +47,7 @@ class WaitingRoom:
 
     Attributes:
         ready: those for which the wait is over, to be passed on to the workers.
-        deadlines: until when each of the others may wait.
+        deadlines: until when each of the others may wait, or when to look how it keeps up.
     """
 
     def __init__(self, config: ServerConfig, answers: Answers, poller: Poller) -> None:
@@ -63,11 +64,12 @@ class WaitingRoom:
                 State.READING_PROXY_HEADER: config.head_timeout,
                 State.READING_HEAD: config.head_timeout,
                 State.IDLE: config.keep_alive_timeout,
-                State.READING_BODY: config.body_timeout,
-                State.WRITING: config.body_timeout,
+                State.READING_BODY: period_of(config),
+                State.WRITING: period_of(config),
                 State.LINGERING: _LINGER_SECONDS,
             }
         )
+        self._config = config
         self._max_head_size = config.max_head_size
         self._proxies = TrustedProxies.of(config)
         self._proxy_protocol = config.proxy_protocol
@@ -80,6 +82,10 @@ class WaitingRoom:
         """Have a connection wait in `state`, from now on until the deadline of that state."""
         self._leave(connection)
         connection.state = state
+        if state is State.READING_BODY:
+            connection.pace = Pace.of_body(self._config)
+        elif connection.outgoing is not None and connection.outgoing.pace is None:
+            connection.outgoing.pace = Pace.of_response(self._config)
         self.deadlines.add(state, connection, monotonic())
         self._watch(connection)
         if state is State.IDLE and connection.received:
@@ -166,10 +172,19 @@ class WaitingRoom:
         match connection.state:
             case State.READING_HEAD if connection.received:
                 self._refuse(connection, 408, "the request head took too long")
+            case State.READING_BODY | State.WRITING if self._keeps_up(connection):
+                self.deadlines.add(connection.state, connection, monotonic())
             case State.READING_BODY:
-                self._refuse(connection, 408, "the request body took too long")
+                self._refuse(connection, 408, "the request body comes too slowly")
             case _:
                 self.close(connection)
+
+    def _keeps_up(self, connection: Connection) -> bool:
+        """Look whether a client sends its body, or takes its response, as fast as it must."""
+        outgoing, body, pace = connection.outgoing, connection.body, connection.pace
+        if outgoing is not None and outgoing.pace is not None:
+            return outgoing.pace.keeps_up(outgoing.delivered(connection.sock))
+        return body is not None and pace is not None and pace.keeps_up(body.size)
 
     def _receive(self, connection: Connection, size: int, *flags: int) -> bytes | None:
         """Return what has come; None if nothing has, or the connection has been closed."""
@@ -259,7 +274,6 @@ class WaitingRoom:
     def _write(self, connection: Connection) -> None:
         outgoing = connection.outgoing
         assert outgoing is not None  # noqa: S101 - what makes the state WRITING
-        before = (outgoing.progress, connection.sock.unsent)
         try:
             complete = outgoing.flush(connection.sock, _SEND_BUDGET)
         except PeerGone:
@@ -267,9 +281,6 @@ class WaitingRoom:
             return
         if complete:
             self._pass_on(connection, State.WRITE_READY)
-        elif (outgoing.progress, connection.sock.unsent) != before:
-            # The deadline is for each bit of progress, not for the whole response.
-            self.deadlines.add(State.WRITING, connection, monotonic())
 
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that never became one. What comes behind it is never looked at."""
