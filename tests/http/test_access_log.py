@@ -26,6 +26,7 @@ from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from handy_ws import HttpRequestContext
 
@@ -203,6 +204,16 @@ def test_the_client_is_the_one_that_the_proxy_names(serve: Serve, records: Recor
     assert (record.client_address, record.client_port) == ("2001:db8::1", 0)
     client.get("/", "X-Forwarded-For: nobody")
     assert records.next().status == 400
+
+
+def test_a_client_without_an_address_is_a_hyphen(
+    serve: Serve, records: Records, tmp_path: Path
+) -> None:
+    client = serve.client(serve(echo, unix_socket=str(tmp_path / "socket")))
+    client.get()
+    record = records.next()
+    assert (record.client_address, record.client_port) == ("-", 0)
+    assert parts(record)["client"] == "-"
 
 
 def test_months_are_english_and_offsets_have_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:

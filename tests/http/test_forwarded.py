@@ -23,6 +23,8 @@ from tests.websocket.raw_websocket import RawWebSocket, request_head
 from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from handy_ws import HttpRequestContext
 
     from tests.http.conftest import Serve
@@ -413,6 +415,25 @@ def test_a_redirect_leads_to_where_the_client_came_from(serve: Serve) -> None:
     client = serve.client(serve(paths, trusted_proxies=["127.0.0.1"]))
     response = client.get("/folder", *FIELDS)
     assert response.get("Location") == "https://localhost/folder/"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "socket")
+
+
+def test_a_proxy_at_the_unix_socket_is_believed_if_so_asked(serve: Serve, path: str) -> None:
+    server = serve(describe, unix_socket=path, trusted_proxies=["unix"])
+    client = serve.client(server)
+    assert json.loads(client.get("/", *FIELDS).body)[:2] == [["192.0.2.1", 0], "192.0.2.1"]
+    # A health check of the proxy has no client.
+    assert json.loads(client.get("/").body)[:2] == [["", 0], ""]
+
+
+def test_nobody_else_at_the_unix_socket_is_believed(serve: Serve, path: str) -> None:
+    server = serve(describe, unix_socket=path, trusted_proxies=["0.0.0.0/0", "::/0"])
+    client = serve.client(server)
+    assert json.loads(client.get("/", *FIELDS).body)[:4] == [["", 0], "", "0", "http"]
 
 
 # WebSocket connections

@@ -24,6 +24,8 @@ from tests.websocket.raw_websocket import RawWebSocket
 from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from handy_ws import HttpRequestContext
 
     from tests.http.conftest import Serve
@@ -341,6 +343,21 @@ def test_forwarded_fields_are_believed_from_the_one_that_the_header_names(
     client = serve.client(serve(describe, trusted_proxies=proxies, proxy_protocol=True))
     client.send(header)
     assert description(client, SAYS)[0] == address
+
+
+def test_a_proxy_at_the_unix_socket_speaks_it_too(serve: Serve, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    server = serve(describe, unix_socket=path, trusted_proxies=["unix"], proxy_protocol=True)
+    client = serve.client(server)
+    client.send(binary(FROM_4))
+    assert description(client, SAYS)[0] == "192.0.2.1"
+    itself = serve.client(server)
+    itself.send(binary(command=LOCAL, family=0))
+    assert description(itself)[:2] == ["", 0]
+    assert description(itself, SAYS)[:2] == ["203.0.113.9", 0]
+    silent = serve.client(server)
+    silent.send(get())
+    assert silent.is_closed()
 
 
 def test_a_websocket_connection_has_the_address_of_its_client(serve: Serve) -> None:
