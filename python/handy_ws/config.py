@@ -10,18 +10,16 @@ Times are in seconds and sizes in bytes, everywhere.
 from __future__ import annotations
 
 import math
+import os  # noqa: TC003 - the types of fields are read at run time, by cli/options.py
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from handy_ws.http.forwarded import checked_headers, checked_proxies
 from handy_ws.http.listener import checked_descriptor
 from handy_ws.http.syntax import is_field_value, is_token
 from handy_ws.http.unix_socket import checked_path
-
-if TYPE_CHECKING:
-    import os
 
 __all__ = ["CompressionConfig", "ServerConfig", "WebSocketConfig"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from typing import Any
 
 import pytest
@@ -301,3 +302,33 @@ def test_a_config_can_be_changed_by_replace() -> None:
     assert (config.port, config.workers) == (1, 3)
     with pytest.raises(ValueError, match="workers"):
         dataclasses.replace(config, workers=0)
+
+
+# Another config for a server
+
+
+def test_a_server_that_does_not_run_takes_another_config() -> None:
+    server = HttpServer(lambda _: None, ServerConfig(port=0, workers=1))
+    for workers in (2, 3):
+        server.config = dataclasses.replace(server.config, workers=workers)
+        assert server.config.workers == workers
+        with server:
+            names = [thread.name for thread in threading.enumerate()]
+            assert sum(name.startswith("handy-ws-http-") for name in names) == workers
+
+
+def test_a_server_that_runs_does_not() -> None:
+    config = ServerConfig(port=0, workers=1)
+    with HttpServer(lambda _: None, config) as server:
+        with pytest.raises(RuntimeError, match="cannot be replaced while it is running"):
+            server.config = ServerConfig(port=0, workers=2)
+        assert server.config is config
+
+
+def test_the_manager_keeps_its_config() -> None:
+    server = HttpServer(lambda _: None)
+    with pytest.raises(ValueError, match="the websocket config of a server cannot be replaced"):
+        server.config = ServerConfig(websocket=WebSocketConfig(max_message_size=1))
+    with pytest.raises(TypeError, match="config must be a ServerConfig, not dict"):
+        server.config = {"port": 1}  # type: ignore[assignment]
+    assert server.config == ServerConfig()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import pkgutil
+import subprocess
+import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
 import handy_ws
+import handy_ws.cli
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +76,8 @@ def test_the_distribution_is_typed(files: set[str]) -> None:
 
 def test_the_distribution_has_the_package_its_metadata_and_nothing_else(files: set[str]) -> None:
     version = importlib.metadata.version("handy-ws")
-    assert {path.partition("/")[0] for path in files} == {
+    (script,) = [path for path in files if path.endswith("/bin/handy-ws")]
+    assert {path.partition("/")[0] for path in files - {script}} == {
         "handy_ws",
         f"handy_ws-{version}.dist-info",
     }
@@ -86,6 +91,30 @@ def test_there_is_one_compiled_module(files: set[str]) -> None:
     assert core is not None
     assert core.origin is not None
     assert core.origin.endswith(compiled[0])
+
+
+def test_there_is_a_command() -> None:
+    (entry,) = importlib.metadata.entry_points(group="console_scripts", name="handy-ws")
+    assert entry.load() is handy_ws.cli.main
+    bin_directory = sysconfig.get_path("scripts")
+    done = subprocess.run(
+        [Path(bin_directory) / "handy-ws", "--version"], capture_output=True, check=True, text=True
+    )
+    assert done.stdout == f"handy-ws {importlib.metadata.version('handy-ws')}\n"
+
+
+def test_the_package_needs_none_of_its_extras() -> None:
+    extras = ("click", "watchfiles")
+    metadata = importlib.metadata.metadata("handy-ws")
+    required = [
+        requirement.split(";")[0]
+        for requirement in metadata.get_all("Requires-Dist", [])
+        if "extra ==" not in requirement
+    ]
+    assert [name for name in required if name.startswith(extras)] == []
+    without = "".join(f"sys.modules[{name!r}] = None; " for name in extras)
+    source = f"import sys; {without}from handy_ws import *"
+    subprocess.run([sys.executable, "-W", "error", "-c", source], check=True)
 
 
 def test_the_licence_is_in_the_distribution(files: set[str]) -> None:

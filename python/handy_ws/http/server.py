@@ -56,10 +56,7 @@ class HttpServer:
             TypeError: an argument is of the wrong type.
         """
         self._handle = handle_function(handler)
-        self._config = ServerConfig() if config is None else config
-        if not isinstance(self._config, ServerConfig):
-            msg = f"config must be a ServerConfig, not {type(config).__name__}"
-            raise TypeError(msg)
+        self._config = _checked(ServerConfig() if config is None else config)
         self._manager = WebSocketManager(self._config.websocket)
         self._lock = threading.Lock()
         self._run: Run | None = None
@@ -67,8 +64,23 @@ class HttpServer:
 
     @property
     def config(self) -> ServerConfig:
-        """The settings."""
+        """The settings. While the server does not run they may be replaced, all but `websocket`.
+
+        Raises:
+            RuntimeError: set while the server is running.
+            TypeError: set to something else than a `ServerConfig`.
+            ValueError: set to one with another `websocket`, which the manager already has.
+        """
         return self._config
+
+    @config.setter
+    def config(self, config: ServerConfig) -> None:
+        with self._lock:
+            if self._run is not None:
+                raise RuntimeError("the config of a server cannot be replaced while it is running")
+            if _checked(config).websocket != self._config.websocket:
+                raise ValueError("the websocket config of a server cannot be replaced")
+            self._config = config
 
     @property
     def websocket_manager(self) -> WebSocketManager:
@@ -201,3 +213,10 @@ class HttpServer:
         """Be a server that does not run, in a forked child; not for programs."""
         self._lock = threading.Lock()  # a thread that does not exist here may have locked it
         self._run = None
+
+
+def _checked(config: object) -> ServerConfig:
+    if not isinstance(config, ServerConfig):
+        msg = f"config must be a ServerConfig, not {type(config).__name__}"
+        raise TypeError(msg)
+    return config
