@@ -39,6 +39,25 @@ _SINGLE: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "sec-websocket-key", "sec-websocket-version"}
 )
 
+# CONNECT is for proxies, and the others are of protocols that httptools reads as well.
+_NOT_SERVED: Final = frozenset(
+    {
+        "CONNECT",
+        "ANNOUNCE",
+        "DESCRIBE",
+        "FLUSH",
+        "GET_PARAMETER",
+        "PAUSE",
+        "PLAY",
+        "PRI",
+        "RECORD",
+        "REDIRECT",
+        "SET_PARAMETER",
+        "SETUP",
+        "TEARDOWN",
+    }
+)
+
 _COMMON_NAMES = b"""
 Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length
 Content-Type Cookie DNT Expect Host If-Match If-Modified-Since If-None-Match If-Range Origin Pragma
@@ -295,6 +314,8 @@ def _parse_request_line(line: str) -> tuple[RequestHead, str | None]:
         raise BadRequest(400, "the HTTP version is malformed")
     if not is_token(method):
         raise BadRequest(400, "the method is not a token")
+    if method in _NOT_SERVED:
+        raise BadRequest(501, "the method is not implemented")
     if not target or not target.isascii() or not target.isprintable() or "#" in target:
         raise BadRequest(400, "the target has an illegal character")
     if target[0] != "/":
@@ -304,8 +325,6 @@ def _parse_request_line(line: str) -> tuple[RequestHead, str | None]:
 
 def _other_form(method: str, target: str, version: str) -> tuple[RequestHead, str | None]:
     """Read the forms of RFC 9112 section 3.2 that do not begin with a slash."""
-    if method == "CONNECT":
-        raise BadRequest(501, "this server is not a proxy")
     if target == "*":
         if method != "OPTIONS":
             raise BadRequest(400, "the target * goes with OPTIONS only")
