@@ -35,7 +35,7 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check loom autobahn autobahn-sample differential fuzz soak
+.PHONY: help demo test check loom autobahn autobahn-sample differential differential-http fuzz soak
 .PHONY: bench-compression bench-http docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -65,6 +65,9 @@ autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/
 
 differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
 	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
+
+differential-http: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 of requests with h11
+	$(BIN)/python -m tests.http.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
 
 fuzz: $(DONE)/wheel $(DONE)/test-tools  ## Fuzz each Rust target, and then Python, for SECONDS=60
 	fuzz/run $(FUZZ_SECONDS)
