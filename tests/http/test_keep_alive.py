@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from contextlib import suppress
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from handy_ws import HttpServer, ServerConfig
+from handy_ws.http.connection import Connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +88,29 @@ def test_a_client_that_pipelines_without_reading_is_not_read_without_end(
     # The kernel's buffers fill up, and then it is the client that has to wait.
     with pytest.raises(BlockingIOError):
         send_times(client.sock, block, 2000)
+
+
+def test_what_a_client_pipelines_is_taken_in_a_little_at_a_time(
+    serve: Serve, events: Callable[[], threading.Event]
+) -> None:
+    begun, release = events(), events()
+    targets: list[str] = []
+
+    def handle(context: HttpRequestContext) -> None:
+        targets.append(context.head.target)
+        begun.set()
+        wait(release)
+
+    client = serve.client(serve(handle, workers=2))
+    client.send(b"".join(get(f"/{number}") for number in range(2000)))
+    wait(begun)
+    (held,) = (len(each.received) for each in gc.get_objects() if type(each) is Connection)
+    assert held < 8 * 1024, "the rest stays in the socket"
+    assert targets == ["/0"]
+    release.set()
+    for _ in range(2000):
+        assert client.response().status == 200
+    assert targets == [f"/{number}" for number in range(2000)]
 
 
 def send_times(sock: socket.socket, block: bytes, times: int) -> None:
