@@ -24,11 +24,12 @@ class Serve:
         self._stack = stack
 
     def write(self, source: str, name: str = "program.py") -> Path:
-        """Write a file of the program."""
+        """Write a file of the program, at one moment for whoever watches it."""
         path = self.directory / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(source)
-        return path
+        half_written = path.with_name(f"{path.name}.new")
+        half_written.write_text(source)
+        return half_written.replace(path)
 
     def __call__(self, *arguments: str) -> Program:
         """Run ``handy-ws serve`` with a free port, unless the arguments say another."""

@@ -117,8 +117,6 @@ def test_a_target_that_goes_away_for_a_while_is_not(serve: Serve, running: Progr
 def test_other_files_matter_if_they_are_named(serve: Serve) -> None:
     serve.write(served("one"))
     serve.write("", "pages/index.html")
-    for directory in ("watched", "ignored"):
-        serve.write("", f"{directory}/__init__.py")
     program = serve("program:hello", "--reload", "--reload-include", "*.html")
     program.address()
     for name in ("notes.txt", "__pycache__/x.py", ".git/x.py", "pages/index.html"):
