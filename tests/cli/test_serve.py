@@ -284,7 +284,7 @@ def test_the_level_is_for_what_the_server_logs(
 
 def test_requests_are_logged_as_they_are_everywhere(serve: Serve) -> None:
     serve.write(PROGRAM)
-    program = serve("program:hello")
+    program = serve("program:hello", "--log-level", "error")
     get(program.address(), "/some?where")
     assert program.end(signal.SIGINT) == 0
     line = r'127\.0\.0\.1 - - \[.*\] "GET /some\?where HTTP/1\.1" 200 10\n'

@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +21,7 @@ from handy_ws.cli.reload import Parent, serve_reloading
 from handy_ws.cli.target import ProgramError, TargetError, find_target, make_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from handy_ws.config import ServerConfig
@@ -95,15 +96,11 @@ def serve(  # noqa: PLR0913 - one for each option
         config = configured(config, context)
         return config if parent is None else parent.with_same_port(config)
 
-    try:
+    with _telling_what_is_wrong(context):
         found = find_target(target, factory=factory)
+        # Not before, or the program could not set up logging as it likes.
         _set_up_logging(log_level, is_access_wanted=access_log)
         server = make_server(found, configure, wsgi=wsgi)
-    except TargetError as error:
-        raise click.BadParameter(str(error), context, param_hint="MODULE:NAME") from None
-    except ProgramError as error:
-        traceback.print_exception(error.__cause__)
-        sys.exit(1)
     with ExitStack() as stack:
         try:
             stack.enter_context(server)
@@ -114,6 +111,18 @@ def serve(  # noqa: PLR0913 - one for each option
             parent.is_told(server)
         click.echo(f"Serving on {_url(server)}")
         server.wait()
+
+
+@contextmanager
+def _telling_what_is_wrong(context: click.Context) -> Iterator[None]:
+    """End the process if there is nothing to serve, and say why."""
+    try:
+        yield
+    except TargetError as error:
+        raise click.BadParameter(str(error), context, param_hint="MODULE:NAME") from None
+    except ProgramError as error:
+        traceback.print_exception(error.__cause__)
+        sys.exit(1)
 
 
 class _Signals:
@@ -142,6 +151,7 @@ def _set_up_logging(level: str | None, *, is_access_wanted: bool) -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         access.addHandler(handler)
+        access.setLevel(logging.INFO)
         access.propagate = False
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     if level is not None:
