@@ -193,6 +193,9 @@ class ServerConfig:
             has its own. Default 1024.
         workers: threads that run handlers. Connections that wait, however many, hold none.
             Default 25.
+        spare_workers: how many more threads may run handlers, in the place of workers that wait
+            for clients: those take the streamed response of a WSGI application more slowly than
+            it is made. Beyond it such a client holds a worker. Default 100.
         max_head_size: the largest request head (request line and header fields), in bytes.
             Beyond it: 431, or 414 if not even the request line fits. Default 64 KiB.
         max_header_count: the most header fields of a request. Beyond it: 431. Default 100.
@@ -237,6 +240,7 @@ class ServerConfig:
     fd: int | Literal["systemd"] | None = None
     backlog: int = 1024
     workers: int = 25
+    spare_workers: int = 100
     max_head_size: int = 64 * _KIB
     max_header_count: int = 100
     head_timeout: float = 10.0
@@ -264,6 +268,7 @@ class ServerConfig:
         _check_place(self)
         _check_integer(self, "backlog", 1, 2**31 - 1)
         _check_integer(self, "workers", 1, 10_000)
+        _check_integer(self, "spare_workers", 0, 10_000)
         _check_integer(self, "max_head_size", 1, _MAX_SIZE)
         _check_integer(self, "max_header_count", 1, _MAX_SIZE)
         _check_integer(self, "max_body_size", 0, _MAX_SIZE)

@@ -19,6 +19,7 @@ DEFAULTS = {
     "fd": None,
     "backlog": 1024,
     "workers": 25,
+    "spare_workers": 100,
     "max_head_size": 65536,
     "max_header_count": 100,
     "head_timeout": 10.0,
@@ -75,6 +76,7 @@ BAD: list[tuple[str, Any]] = [
         for value in (*NOT_INTEGERS, 0)
     ],
     ("workers", 1_000_000),
+    *[("spare_workers", value) for value in (*NOT_INTEGERS, 1_000_000)],
     *[("max_body_size", value) for value in NOT_INTEGERS],
     *[
         (name, value)
@@ -218,6 +220,7 @@ def test_nonsense_is_refused_by_name(config_class: Any, name: str, value: object
         ("port", 0),
         ("port", 65535),
         ("workers", 1),
+        ("spare_workers", 0),
         ("max_body_size", 0),
         ("head_timeout", 1),
         ("head_timeout", 0.001),

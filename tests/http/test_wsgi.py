@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 from wsgiref.validate import validator
 
 import pytest
 from handy_ws import HttpResponse, PathHandler, WsgiHandler
 
-from tests.http.conftest import poll
 from tests.http.raw_http import get, post
+from tests.http.wsgi_apps import PLAIN, answering
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from tests.http.conftest import Serve
     from tests.http.raw_http import Response
 
-PLAIN = [("Content-Type", "text/plain")]
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def fetch(serve: Serve, app: Callable[..., Any], request: bytes = get("/")) -> Response:
@@ -28,68 +26,84 @@ def fetch(serve: Serve, app: Callable[..., Any], request: bytes = get("/")) -> R
     return serve.client(serve(WsgiHandler(app))).request(request, request.split(b" ")[0].decode())
 
 
-def fail() -> None:
-    raise ValueError("a deliberate fault")
+def chunked(target: str, *chunks: bytes) -> bytes:
+    """Return the bytes of a POST request whose body comes in chunks."""
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
+    return f"POST {target} HTTP/1.1\r\nHost: localhost\r\n".encode() + CHUNKED + body
 
 
-class Closing:
-    """A body that notes how often it is closed."""
-
-    def __init__(self, *parts: bytes) -> None:
-        self.parts = parts
-        self.closed = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self.parts:
-            if part == b"fail":
-                fail()
-            yield part
-
-    def close(self) -> None:
-        self.closed += 1
+# ---- the environment
 
 
-def answering(result: Iterable[bytes], *headers: tuple[str, str]) -> Callable[..., Any]:
-    """Return an application that always answers the same."""
-
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("200 OK", [*PLAIN, *headers])
-        return result
-
-    return app
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 
-# ---- the letter
-
-
-@pytest.mark.parametrize("request_bytes", [get("/a/b?c=d"), post("/", b"x" * 100_000)])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("error")
 def test_the_validator_of_the_standard_library_has_nothing_to_say(
-    serve: Serve, request_bytes: bytes
+    serve: Serve, method: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         size = len(environ["wsgi.input"].read(200_000))
+        environ["wsgi.errors"].write("a word to the log\n")
         start_response("200 OK", PLAIN)
-        return [str(size).encode()]
+        return [f"{environ['REQUEST_METHOD']} {size}".encode()]
 
-    response = fetch(serve, validator(app), request_bytes)
-    assert (response.status, response.body) == (200, str(request_bytes.count(b"x")).encode())
+    client = serve.client(serve(WsgiHandler(validator(app))))
+    for size in (0, 10, 100_000):
+        request = post("/a/b?c=d", b"x" * size).replace(b"POST", method.encode(), 1)
+        response = client.request(request, method)
+        assert response.status == 200
+        assert response.body == (b"" if method == "HEAD" else f"{method} {size}".encode())
+    assert capfd.readouterr().err == "a word to the log\n" * 3
 
 
 def test_the_environment(serve: Serve) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         assert environ["handy_ws.server"] is server
+        assert environ["wsgi.version"] == (1, 0)
+        assert (environ["wsgi.multithread"], environ["wsgi.multiprocess"]) == (True, False)
         start_response("200 OK", PLAIN)
-        keys = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "HTTP_X_ONE")
+        keys = ("REQUEST_METHOD", "QUERY_STRING", "HTTP_X_ONE", "wsgi.url_scheme")
         return [json.dumps([environ[key] for key in keys]).encode()]
 
-    server = serve(WsgiHandler(app, script_name="/shop"))
-    client = serve.client(server)
-    answer = client.get("/shop/%C3%A4/b?c=%20", "X-One: 1")
-    assert json.loads(answer.body) == ["GET", "/shop", "/\u00c3\u00a4/b", "c=%20", "1"]
-    assert json.loads(client.get("/shop", "X-One: 1").body)[2] == ""
-    assert client.get("/shopping").status == 404
-    assert client.get("/").status == 404
+    server = serve(WsgiHandler(app))
+    answer = serve.client(server).get("/?c=%20", "X-One: 1", "X_One: 2")
+    assert json.loads(answer.body) == ["GET", "c=%20", "1", "http"]
+
+
+@pytest.mark.parametrize(
+    ("mount", "target", "expected"),
+    [
+        ("", "/%C3%A4/b", ("", "/\u00c3\u00a4/b")),
+        ("", "/a%2Fb%FF", ("", "/a/b\u00ff")),
+        ("", "//a", ("", "//a")),
+        ("", "http://localhost/a?b", ("", "/a")),
+        ("/shop", "/shop", ("/shop", "")),
+        ("/shop", "/shop/", ("/shop", "/")),
+        ("/shop", "/shop//a", ("/shop", "//a")),
+        ("/shop", "/sh%6Fp%2Fa", ("/shop", "/a")),
+        ("/caf\u00e9", "/caf%C3%A9/a", ("/caf\u00c3\u00a9", "/a")),
+        ("/a/b", "/a/b/c", ("/a/b", "/c")),
+        ("/shop", "/shopping", None),
+        ("/shop", "/", None),
+        ("/shop", "//shop/a", None),
+        ("/caf\u00e9", "/cafe/a", None),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_the_path_is_split_where_the_application_is_mounted(
+    serve: Serve, mount: str, target: str, expected: tuple[str, str] | None
+) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("200 OK", PLAIN)
+        return [json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"]]).encode()]
+
+    response = serve.client(serve(WsgiHandler(validator(app), script_name=mount))).get(target)
+    if expected is None:
+        assert response.status == 404
+    else:
+        assert tuple(json.loads(response.body)) == expected
 
 
 @pytest.mark.parametrize("script_name", ["shop", "/", "/shop/"])
@@ -103,166 +117,74 @@ def test_what_cannot_be_called_is_refused() -> None:
         WsgiHandler("app")  # type: ignore[arg-type]
 
 
-# ---- bodies
+# ---- the request body
+
+
+def read_all(stream: Any) -> list[bytes]:
+    return [stream.read(0), stream.read()]
+
+
+def read_in_parts(stream: Any) -> list[bytes]:
+    return [stream.read(3), stream.read(1), stream.read(1_000_000)]
+
+
+def read_by_lines(stream: Any) -> list[bytes]:
+    return [stream.readline(), stream.readline(3), *stream.readlines(1), *stream.readlines()]
+
+
+def iterate(stream: Any) -> list[bytes]:
+    return list(stream)
+
+
+@pytest.mark.parametrize("read", [read_all, read_in_parts, read_by_lines, iterate])
+@pytest.mark.parametrize("filler", [b"", b"x" * 100_000], ids=["in memory", "in a file"])
+@pytest.mark.parametrize("framed", [post, chunked])
+def test_the_body_can_be_read_as_a_file_and_ends_where_it_ends(
+    serve: Serve,
+    framed: Callable[[str, bytes], bytes],
+    filler: bytes,
+    read: Callable[[Any], list[bytes]],
+) -> None:
+    body = b"one\ntwo four\n" + filler + b"\nend"
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        stream = environ["wsgi.input"]
+        parts = read(stream)
+        beyond = [stream.read(), stream.read(10), stream.readline(), *stream]
+        start_response("200 OK", PLAIN)
+        return [b"", *parts] if beyond == [b"", b"", b""] else [b"more than all"]
+
+    # What comes behind the body is the next request, whatever the application reads.
+    client = serve.client(serve(WsgiHandler(app)))
+    assert client.request(framed("/", body) + framed("/", body)).body == body
+    assert client.response().body == body
 
 
 @pytest.mark.parametrize(
-    ("parts", "framing"),
-    [
-        ([b"whole"], ("content-length", "5")),
-        ([], ("transfer-encoding", "chunked")),
-        ([b""], ("content-length", "0")),
-        ([b"", b"in ", b"", b"parts"], ("transfer-encoding", "chunked")),
-        (iter([b"", b"later"]), ("transfer-encoding", "chunked")),
-    ],
+    "request_bytes",
+    [get("/"), post("/", b""), chunked("/")],
+    ids=["none", "of length 0", "without chunks"],
 )
-def test_the_body_is_framed_as_what_is_known_of_it_allows(
-    serve: Serve, parts: Iterable[bytes], framing: tuple[str, str]
-) -> None:
-    expected = b"later" if not isinstance(parts, list) else b"".join(parts)
-    response = fetch(serve, answering(parts))
-    assert response.body == expected
-    assert response.get(framing[0]) == framing[1]
-
-
-def test_a_response_is_sent_as_it_is_made(serve: Serve, events: Callable[[], Any]) -> None:
-    go_on = events()
-
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+def test_without_a_body_there_is_nothing_to_read(serve: Serve, request_bytes: bytes) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         start_response("200 OK", PLAIN)
-        yield b"first"
-        go_on.wait(10)
-        yield b"second"
+        stream = environ["wsgi.input"]
+        return [repr([stream.read(), stream.readline(), [*stream], stream.readlines()]).encode()]
 
-    client = serve.client(serve(WsgiHandler(app)))
-    client.send(get("/"))
-    assert client.until(b"first\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
-    go_on.set()
-    assert b"second" in client.until(b"0\r\n\r\n")
+    assert fetch(serve, app, request_bytes).body == b"[b'', b'', [], []]"
 
 
-def test_what_is_written_comes_first(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        write = start_response("200 OK", PLAIN)
-        write(b"one ")
-        write(b"two ")
-        return [b"three"]
-
-    assert fetch(serve, app).body == b"one two three"
-
-
-def test_files_are_wrapped_and_closed(serve: Serve) -> None:
-    file = io.BytesIO(b"f" * 100_000)
-
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        start_response("200 OK", [*PLAIN, ("Content-Length", "100000")])
-        return environ["wsgi.file_wrapper"](file, 4096)  # type: ignore[no-any-return]
-
-    assert fetch(serve, app).body == b"f" * 100_000
-    poll(lambda: file.closed)
-
-
-def test_nothing_is_added_to_what_the_application_says(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        headers = [("Location", "/there"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
-        start_response("303 Over There", headers)
-        return [b""]
-
-    response = fetch(serve, app)
-    assert (response.status, response.phrase) == (303, "Over There")
-    assert response.get("Content-Type") is None
-    assert response.get("Location") == "/there"
-    assert [value for name, value in response.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
-
-
-def test_head_is_answered_without_a_body_and_the_body_is_closed(serve: Serve) -> None:
-    body = Closing(b"never seen")
-    response = fetch(
-        serve, answering(body, ("Content-Length", "10")), get().replace(b"GET", b"HEAD")
-    )
-    assert (response.status, response.body) == (200, b"")
-    assert response.get("Content-Length") == "10"
-    poll(lambda: body.closed == 1)
-
-
-# ---- faults
-
-
-@pytest.mark.parametrize("parts", [[b"all"], [b"a", b"b"], [b"a", b"fail"], [b"fail"]])
-def test_the_body_is_closed_once(serve: Serve, parts: list[bytes]) -> None:
-    body = Closing(*parts)
-    client = serve.client(serve(WsgiHandler(answering(body))))
-    client.send(get("/", "Connection: close"))
-    answer = client.to_end()
-    assert answer.startswith(b"HTTP/1.1 500" if parts[0] == b"fail" else b"HTTP/1.1 200")
-    assert answer.endswith(b"0\r\n\r\n") is (b"fail" not in parts)
-    poll(lambda: body.closed == 1)
-
-
-def test_an_error_before_the_body_replaces_the_response(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+def test_a_chunked_body_looks_as_if_it_had_come_with_its_length(serve: Serve) -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         start_response("200 OK", PLAIN)
-        try:
-            fail()
-        except ValueError:
-            start_response("503 Broken", PLAIN, sys.exc_info())
-        return [b"sorry"]
+        length = environ["CONTENT_LENGTH"]
+        assert "HTTP_TRANSFER_ENCODING" not in environ
+        return [length.encode(), b" ", environ["wsgi.input"].read(int(length))]
 
-    response = fetch(serve, app)
-    assert (response.status, response.body) == (503, b"sorry")
-
-
-def test_an_error_behind_the_first_part_ends_the_connection(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
-        start_response("200 OK", PLAIN)
-        yield b"begun"
-        try:
-            fail()
-        except ValueError:
-            start_response("500 Broken", PLAIN, sys.exc_info())
-        yield b"never"
-
-    client = serve.client(serve(WsgiHandler(app)))
-    client.send(get("/"))
-    answer = client.to_end()
-    assert answer.endswith(b"5\r\nbegun\r\n")
-    assert b"never" not in answer
-
-
-def start_twice(start_response: Callable[..., Any]) -> list[bytes]:
-    start_response("200 OK", PLAIN)
-    start_response("200 OK", PLAIN)
-    return [b"x"]
-
-
-def yield_text(start_response: Callable[..., Any]) -> list[str]:
-    start_response("200 OK", PLAIN)
-    return ["text"]
-
-
-def split_a_header(start_response: Callable[..., Any]) -> list[bytes]:
-    start_response("200 OK", [("X-One", "1\r\nX-Two: 2")])
-    return [b"x"]
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        start_twice,
-        yield_text,
-        split_a_header,
-        lambda _: [b"no start"],
-        lambda _: None,
-        lambda start_response: start_response("nonsense", PLAIN) and [b"x"],
-    ],
-    ids=["start twice", "text", "split header", "no start", "no body", "no status"],
-)
-def test_a_faulty_application_is_answered_for_with_500(
-    serve: Serve, fault: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    response = fetch(serve, lambda _, start_response: fault(start_response))
-    assert (response.status, response.body) == (500, b"Internal Server Error\n")
-    assert "failed" in caplog.text or "cannot be sent" in caplog.text
+    client = serve.client(serve(WsgiHandler(validator(app))))
+    assert client.request(chunked("/", b"one", b"two")).body == b"6 onetwo"
+    assert client.request(chunked("/", b"x" * 100_000)).body == b"100000 " + b"x" * 100_000
+    assert client.request(chunked("/")).body == b"0 "
 
 
 # ---- beside other handlers

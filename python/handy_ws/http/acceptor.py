@@ -33,12 +33,12 @@ from handy_ws.http.shortage import ShortageLog, is_shortage
 from handy_ws.http.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from handy_ws.config import ServerConfig
     from handy_ws.http.listener import Listener
+    from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
-    from handy_ws.http.worker import Worker
 
 __all__ = ["Acceptor"]
 
@@ -58,6 +58,7 @@ class Acceptor(threading.Thread):
         work: the queue of connections for the workers; None tells one of them to end.
         address: host and port that the server listens on, or the path of its unix socket.
         stopping: whether `stop` has been called.
+        finished: whether it is over: what a worker still has is not waited for any more.
         forked: whether this is the copy in a forked child, of a thread that does not exist there.
     """
 
@@ -84,6 +85,7 @@ class Acceptor(threading.Thread):
         self.work: SimpleQueue[Connection | None] = SimpleQueue()
         self.address = listener.address
         self.stopping = False
+        self.finished = False
         self.forked = False
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
@@ -94,10 +96,9 @@ class Acceptor(threading.Thread):
         self._accept_again = inf
         self._shortage = ShortageLog("cannot accept connections for the moment: %s")
         self._stop_at = inf
-        self._workers: Sequence[Worker] = ()
+        self._pool: WorkerPool
         self._dispatched = 0
         self._hand_backs: deque[tuple[Connection, State]] = deque()
-        self._finished = False
         self._has_dispatched = False
         self._wakes_at = 0.0
 
@@ -106,7 +107,7 @@ class Acceptor(threading.Thread):
     def hand_back(self, connection: Connection, state: State) -> None:
         """Give a connection back, to wait in `state`."""
         self._hand_backs.append((connection, state))
-        if self._finished:
+        if self.finished:
             self._drop_hand_backs()
         elif (
             state is not State.IDLE
@@ -132,9 +133,9 @@ class Acceptor(threading.Thread):
         self.stopping = True
         self._poller.wake(surely=True)
 
-    def count_on(self, workers: Sequence[Worker]) -> None:
-        """Say whose `done` tells how much of the work is finished."""
-        self._workers = workers
+    def count_on(self, pool: WorkerPool) -> None:
+        """Say who works."""
+        self._pool = pool
 
     # What a forked child calls
 
@@ -143,23 +144,23 @@ class Acceptor(threading.Thread):
         for connection in self._all_connections():
             with suppress(OSError):
                 os.close(connection.sock.detach())
-        self.forked = self.stopping = self._finished = True
+        self.forked = self.stopping = self.finished = True
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
         self._poller.close()
-        for _ in self._workers:
+        for _ in self._pool.workers:
             self.work.put(None)  # for the one that has forked
 
     def _all_connections(self) -> set[Connection]:
         connections = {*self._room.ready, *self._room.deadlines.all_waiting()}
         connections.update(connection for connection, _ in self._hand_backs)
-        if not self._finished:
+        if not self.finished:
             connections.update(self._poller.connections())
         with suppress(Empty):
             while (waiting := self.work.get_nowait()) is not None:
                 connections.add(waiting)
-        for worker in self._workers:
+        for worker in self._pool.workers:
             if worker.connection is not None:
                 connections.add(worker.connection)
         return connections
@@ -275,7 +276,7 @@ class Acceptor(threading.Thread):
         if monotonic() >= self._stop_at:
             return True
         # A worker hands back before it counts, so in this order nothing can be overlooked.
-        finished = self._dispatched == sum(worker.done for worker in self._workers)
+        finished = self._dispatched == self._pool.done()
         room = self._room
         waiting = room.ready or self._hand_backs or room.deadlines.count(State.WRITING)
         return finished and not waiting
@@ -291,12 +292,13 @@ class Acceptor(threading.Thread):
 
     def _end(self) -> None:
         self._stop_listening()
-        self._finished = True
+        self.finished = True
         with suppress(Empty):
             while (connection := self.work.get_nowait()) is not None:
                 self._drop(connection)
-        for _ in self._workers:
+        for worker in self._pool.end():
             self.work.put(None)
+            worker.cut_off()
         for connection in self._room.deadlines.waiting(State.WRITING):
             self._drop(connection)
         self._drop_hand_backs()

@@ -10,6 +10,7 @@ awake anyway: it looks at what others have left for it before it goes to sleep.
 
 from __future__ import annotations
 
+import select
 import selectors
 import socket
 from contextlib import suppress
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from handy_ws.http.listener import Listener
+    from handy_ws.http.stream import PlainStream
 
-__all__ = ["READ", "WRITE", "Poller"]
+__all__ = ["READ", "WRITE", "Poller", "wait_for_room"]
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
+
+
+def wait_for_room(sock: PlainStream, timeout: float) -> bool:
+    """Wait at most `timeout` seconds until a socket takes more, or is dead; say whether it does."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(timeout * 1000))
 
 
 class Poller:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from handy_ws.http.pace import Pace
     from handy_ws.http.stream import PlainStream
 
-__all__ = ["Answers", "HttpResponse", "Outgoing", "PeerGone", "Then"]
+__all__ = ["Answers", "BoundResponse", "HttpResponse", "Outgoing", "PeerGone", "Then"]
 
 _logger = logging.getLogger("handy_ws")
 
@@ -48,6 +48,16 @@ _WITHOUT_BODY: Final = frozenset({204, _RESET_CONTENT, 304})
 
 
 _DONE: Final = bytes(bytearray(b"the end"))
+
+
+class BoundResponse(HttpResponse):
+    """A response that belongs to the thread of its handler: no other makes its parts or closes it.
+
+    Attributes:
+        is_bound: False if any thread will do after all, as it does for other responses.
+    """
+
+    is_bound = True
 
 
 class PeerGone(Exception):  # noqa: N818 - an event of the network, not an error
@@ -85,6 +95,7 @@ class Outgoing:
     """
 
     __slots__ = (
+        "_bound",
         "_close",
         "_framing",
         "_left",
@@ -108,6 +119,7 @@ class Outgoing:
         self._parts: Iterator[bytes] | None = None
         self._framing = _Framing.EMPTY
         self._left = 0
+        self._bound = False
         self._close: Callable[[], None] | None = None
 
     def add_body(self, parts: Iterator[bytes] | None, framing: _Framing, length: int = 0) -> None:
@@ -125,6 +137,20 @@ class Outgoing:
     def on_close(self, close: Callable[[], None]) -> None:
         """Have `close` called when the response is over, whichever way it ends."""
         self._close = close
+
+    def bind(self) -> None:
+        """Say that this thread makes all parts and calls what `on_close` has been given.
+
+        It does that when there are no more parts: what is left then are bytes.
+        """
+        self._bound = True
+        if self._parts is None:
+            self._release()
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether no other thread can go on with it."""
+        return self._bound and self._parts is not None
 
     @property
     def body_sent(self) -> int:
@@ -192,21 +218,15 @@ class Outgoing:
     def close(self) -> None:
         """Release the iterator and whatever belongs to the response. Never raises."""
         self._pending = b""
-        parts, self._parts = self._parts, None
-        close, self._close = self._close, None
-        for release in (getattr(parts, "close", None), close):
-            if release is not None:
-                try:
-                    release()
-                except Exception:
-                    _logger.exception("closing a response failed")
+        self._release_parts()
+        self._release()
 
     def _refill(self, parts: Iterator[bytes]) -> None:
         # Nothing is asked for beyond the length: a file may have grown in the meantime.
         complete = self._framing is _Framing.LENGTH and not self._left
         part = _DONE if complete else next(parts, _DONE)
         if part is _DONE:
-            self._end(parts)
+            self._end()
         elif not isinstance(part, bytes):
             msg = f"a response must yield bytes, not {type(part).__name__}"
             raise TypeError(msg)
@@ -217,20 +237,37 @@ class Outgoing:
         elif self._framing is _Framing.LENGTH:
             self._pending = part[: self._left]
             self._left -= len(self._pending)
+            if not self._left:
+                self._end()
         else:
             self._pending = part
 
-    def _end(self, parts: Iterator[bytes]) -> None:
+    def _end(self) -> None:
         if self._framing is _Framing.CHUNKED:
             self._pending = b"0\r\n\r\n"
             self._overhead += len(self._pending)
         elif self._left:
             msg = f"a response lacks {self._left} bytes of its Content-Length"
             raise ValueError(msg)
-        self._parts = None
-        close = getattr(parts, "close", None)
-        if close is not None:
+        self._release_parts()
+        if self._bound:
+            self._release()
+
+    def _release_parts(self) -> None:
+        parts, self._parts = self._parts, None
+        _call(getattr(parts, "close", None))
+
+    def _release(self) -> None:
+        close, self._close = self._close, None
+        _call(close)
+
+
+def _call(close: Callable[[], object] | None) -> None:
+    if close is not None:
+        try:
             close()
+        except Exception:
+            _logger.exception("closing a response failed")
 
 
 class Answers:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from handy_ws.http import process
 from handy_ws.http.acceptor import Acceptor
 from handy_ws.http.listener import Listener
+from handy_ws.http.pool import WorkerPool
 from handy_ws.http.response import Answers
 from handy_ws.http.worker import Worker
 from handy_ws.websocket.manager_run import join
@@ -76,19 +77,19 @@ class Run:
         except BaseException:
             listener.stop()
             raise
-        self._workers = [
-            Worker(number, server, handle, self.acceptor, answers)
-            for number in range(1, config.workers + 1)
-        ]
-        self.acceptor.count_on(self._workers)
+        self._pool = WorkerPool(
+            lambda number, pool: Worker(number, server, handle, self.acceptor, answers, pool=pool),
+            config.workers,
+            config.spare_workers,
+        )
+        self.acceptor.count_on(self._pool)
         process.add_running(self)
 
     def start(self) -> None:
         """Start all threads, or none."""
         try:
             self._manager_run.start()
-            for worker in self._workers:
-                worker.start()
+            self._pool.start()
             self.acceptor.start()
         except RuntimeError:
             # The system has no more threads to give. The acceptor's end is the end of all.
@@ -113,7 +114,7 @@ class Run:
 
     def has_current_thread(self) -> bool:
         """Say whether this run has to wait for the thread that asks."""
-        threads = (self.acceptor, *self._workers)
+        threads = (self.acceptor, *self._pool.workers)
         return threading.current_thread() in threads or self._manager_run.has_current_thread()
 
     def wait(self, timeout: float) -> bool:
@@ -132,11 +133,12 @@ class Run:
     def _finish(self, until: float) -> None:
         """Wait for the other threads; called last on the acceptor's thread."""
         self.stop(max(0.0, until - monotonic()))
-        for worker in self._workers:
+        workers = self._pool.end()
+        for worker in workers:
             join(worker, until)
         self._manager_run.finish()  # no worker is left that could upgrade a connection
         is_over = self._manager_run.wait(until)
-        stuck = [worker.name for worker in self._workers if worker.is_alive()]
+        stuck = [worker.name for worker in workers if worker.is_alive()]
         if not is_over:
             stuck.append(self._manager_run.name)
             self._manager_run.leave_behind()

@@ -1,9 +1,10 @@
 """The threads that run handlers.
 
 A worker takes a connection from the queue when there is something to compute for it: a request
-head to parse, a handler to run, a response to go on with. It never waits for the network. What
+head to parse, a handler to run, a response to go on with. It does not wait for the network: what
 cannot go on is handed back to the acceptor, and the worker takes the next connection, so a pool
-of any size serves any number of slow clients.
+of any size serves any number of slow clients. The exception are responses that belong to one
+thread; whoever has to wait for the client of such a one is replaced meanwhile (`pool.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import socket
 import threading
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from werkzeug.exceptions import HTTPException
@@ -20,7 +22,9 @@ from handy_ws.http.body import body_of
 from handy_ws.http.connection import State
 from handy_ws.http.context import HttpRequestContext, Upgrade
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
-from handy_ws.http.response import HttpResponse, Outgoing, PeerGone, Then
+from handy_ws.http.pace import Pace, period_of
+from handy_ws.http.poller import wait_for_room
+from handy_ws.http.response import BoundResponse, HttpResponse, Outgoing, PeerGone, Then
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
     from handy_ws.http.acceptor import Acceptor
     from handy_ws.http.connection import Connection
     from handy_ws.http.head import RequestHead
+    from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
     from handy_ws.http.server import HttpServer
+    from handy_ws.http.stream import PlainStream
 
 __all__ = ["Worker"]
 
@@ -39,6 +45,9 @@ _logger = logging.getLogger("handy_ws")
 #: The name and port of a server with a unix socket, which has neither, but PEP 3333 wants them.
 _UNIX_SERVER: Final = ("localhost", 80)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: How long a worker waits for a client before another one works in its place, in seconds. A client
+#: that reads on is waited for time and again, and only briefly.
+_PATIENCE: Final = 0.1
 
 
 class Worker(threading.Thread):
@@ -49,13 +58,15 @@ class Worker(threading.Thread):
         connection: what it works on.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run consists of
         self,
         number: int,
         server: HttpServer,
         handle: Callable[[HttpRequestContext], HttpResponse | None],
         acceptor: Acceptor,
         answers: Answers,
+        *,
+        pool: WorkerPool,
     ) -> None:
         """Make the thread; `start` starts it.
 
@@ -65,6 +76,7 @@ class Worker(threading.Thread):
             handle: the handler.
             acceptor: where the work comes from and connections go back to.
             answers: renders the responses.
+            pool: the workers that it is one of.
         """
         super().__init__(name=f"handy-ws-http-{number}", daemon=True)
         self.done = 0
@@ -73,6 +85,11 @@ class Worker(threading.Thread):
         self._call_handler = handle
         self._acceptor = acceptor
         self._answers = answers
+        self._pool = pool
+        self._is_replaced = False
+        self._streams_to: PlainStream | None = None
+        self._stream_lock = threading.Lock()
+        self._period = period_of(server.config)
         self._work: SimpleQueue[Connection | None] = acceptor.work
         address = acceptor.address
         self._local_address = _UNIX_SERVER if isinstance(address, str) else address
@@ -80,9 +97,9 @@ class Worker(threading.Thread):
         self._max_header_count = server.config.max_header_count
 
     def run(self) -> None:
-        """Work until the queue says None."""
+        """Work until the queue says None, or another one works in the place of this worker."""
         get = self._work.get
-        while (connection := get()) is not None:
+        while not self._is_replaced and (connection := get()) is not None:
             self.connection = connection
             try:
                 self._work_on(connection)
@@ -93,8 +110,17 @@ class Worker(threading.Thread):
                 self._close(connection)
             self.connection = None
             self.done += 1
+            if self._is_replaced:
+                self._pool.leave(self)
             if self._acceptor.stopping:
                 self._acceptor.wake()
+
+    def cut_off(self) -> None:
+        """End a response that belongs to this thread; the acceptor calls this when it is over."""
+        with self._stream_lock:
+            if self._streams_to is not None:
+                with suppress(OSError):
+                    self._streams_to.shutdown(socket.SHUT_RDWR)
 
     def _work_on(self, connection: Connection) -> None:
         match connection.state:
@@ -201,6 +227,8 @@ class Worker(threading.Thread):
             response = _failure()
             outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
         outgoing.on_close(response.close)
+        if isinstance(response, BoundResponse) and response.is_bound:
+            outgoing.bind()
         return outgoing
 
     # Sending
@@ -210,7 +238,7 @@ class Worker(threading.Thread):
         outgoing = connection.outgoing
         assert outgoing is not None  # noqa: S101 - a connection with nothing to send is not sent
         try:
-            if not outgoing.pump(connection.sock):
+            if not self._pump(connection.sock, outgoing):
                 self._acceptor.hand_back(connection, State.WRITING)
                 return
         except PeerGone:
@@ -227,6 +255,54 @@ class Worker(threading.Thread):
         if entry is not None:
             # The next request does not wait for this.
             entry.write(outgoing.status, outgoing.body_sent)
+
+    def _pump(self, sock: PlainStream, outgoing: Outgoing) -> bool:
+        """Send what the client takes; say whether that is all. If not, any thread may go on."""
+        if not outgoing.is_bound:
+            return outgoing.pump(sock)
+        with self._stream_lock:
+            self._streams_to = sock
+        try:
+            until_look = self._period
+            while not outgoing.pump(sock):
+                if not outgoing.is_bound:
+                    return False
+                until_look = self._wait_for_room(sock, outgoing, until_look)
+            return True
+        finally:
+            with self._stream_lock:
+                self._streams_to = None
+
+    def _wait_for_room(self, sock: PlainStream, outgoing: Outgoing, until_look: float) -> float:
+        """Wait until the client has taken something.
+
+        Args:
+            sock: its stream, which is full.
+            outgoing: the response.
+            until_look: after how many seconds of waiting to look how it keeps up.
+
+        Returns:
+            The same for the next wait. How long the parts take to be made is not its fault.
+
+        Raises:
+            PeerGone: it takes the response too slowly, or the server has stopped.
+        """
+        if outgoing.pace is None:
+            outgoing.pace = Pace.of_response(self._server.config)
+        while not self._acceptor.finished:
+            begun = monotonic()
+            patience = self._period if self._is_replaced else _PATIENCE
+            has_room = wait_for_room(sock, min(patience, until_look))
+            until_look -= monotonic() - begun
+            if until_look <= 0:
+                if not outgoing.pace.keeps_up(outgoing.delivered(sock)):
+                    raise PeerGone
+                until_look = self._period
+            if has_room:
+                return until_look
+            if not self._is_replaced:
+                self._is_replaced = self._pool.replace()
+        raise PeerGone
 
     def _go_on(self, connection: Connection, then: Then) -> None:
         if then is Then.KEEP_ALIVE:
