@@ -270,6 +270,31 @@ def test_authorize_accepts_or_refuses_with_a_response(serve: Serve) -> None:
     assert recorder.events.empty()
 
 
+def test_the_user_that_authorize_finds_is_the_user_of_the_connection(serve: Serve) -> None:
+    class User:
+        pass
+
+    users = {"ada": User(), "grace": User()}
+
+    def authorize(request: HttpRequest) -> None:
+        assert request.user is None
+        request.user = users.get(request.args["name"])
+
+    recorder = Recorder()
+    server = serve(WebSocketHandler(recorder, authorize=authorize))
+    for name in ("grace", "ada", "nobody"):
+        assert ask(server, request_head(f"/?name={name}"))[0] == SWITCHING
+        request = recorder.next("established").request
+        assert (request.args["name"], request.user) == (name, users.get(name))
+        recorder.wait_for("closed")
+
+
+def test_without_authorize_a_connection_has_no_user(serve: Serve) -> None:
+    recorder = Recorder()
+    with RawWebSocket.open(serve(WebSocketHandler(recorder)).address):
+        assert recorder.next("established").request.user is None
+
+
 def test_an_exception_in_authorize_is_a_500_and_no_connection(serve: Serve) -> None:
     def authorize(_: HttpRequest) -> None:
         raise LookupError

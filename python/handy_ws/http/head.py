@@ -167,6 +167,7 @@ class RequestSource:
         scheme: ``"http"``, or ``"https"`` if the client speaks TLS.
         host: what a proxy says that the client took for the Host; None if there is nothing to say.
         path_params: what the rule of a `PathHandler` took from the path, or None.
+        user: what `authorize` has set as `HttpRequest.user`.
     """
 
     __slots__ = (
@@ -176,6 +177,7 @@ class RequestSource:
         "path_params",
         "remote_address",
         "scheme",
+        "user",
     )
 
     def __init__(
@@ -191,6 +193,7 @@ class RequestSource:
         self.scheme = "http"
         self.host: str | None = None
         self.path_params: dict[str, Any] | None = None
+        self.user: Any = None
 
     def head(self) -> RequestHead:
         """Parse the head anew."""
@@ -208,7 +211,9 @@ class RequestSource:
             head: the head, if it is at hand; parsed anew otherwise.
             body: a file at the start of the request body; empty by default.
         """
-        return HttpRequest(make_environ(self, head or self.head(), body), self.path_params)
+        request = HttpRequest(make_environ(self, head or self.head(), body), self.path_params)
+        request.user = self.user
+        return request
 
 
 def find_head_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:

@@ -30,6 +30,8 @@ class HttpRequest(Request):
     Attributes:
         path_params: what the rule of a `PathHandler` took from the path, by name, converted as
             the rule says. Empty without one.
+        user: who has made it, if the program has found out: any object. What the `authorize` of a
+            `WebSocketHandler` sets here is also there in ``connection.request``.
     """
 
     # The server has limited the body already (`ServerConfig.max_body_size`).
@@ -40,6 +42,7 @@ class HttpRequest(Request):
         # A request inside its own environ would be a reference cycle.
         super().__init__(environ, populate_request=False)
         self.path_params: dict[str, Any] = path_params or {}
+        self.user: Any = None
 
 
 def make_environ(

@@ -103,7 +103,8 @@ class WebSocketHandler(HttpRequestHandler):
             at the same time, so what they share needs locks. ``None`` is the manager's thread. The
             executor stays yours: shut it down when the server has stopped.
         authorize: called with the request of each valid handshake, on an HTTP worker. Returns
-            ``None`` to accept it or the ``HttpResponse`` that refuses it.
+            ``None`` to accept it or the ``HttpResponse`` that refuses it. What it sets as the
+            ``user`` of the request is ``connection.request.user`` from then on.
 
     Raises:
         TypeError: message_handler is no ``WebSocketMessageHandler``, compression no
@@ -170,7 +171,9 @@ class WebSocketHandler(HttpRequestHandler):
             return None
         is_accepted = False
         try:
-            response = self._authorize(opening.request)
+            request = opening.request
+            response = self._authorize(request)
+            opening.source.user = request.user
             is_accepted = response is None
         finally:
             if not is_accepted:
