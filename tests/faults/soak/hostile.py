@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from handy_ws import ServerConfig
+
 from tests.faults.loop import Task, Wait
 from tests.faults.stream import Refused, Stream
 from tests.websocket.raw_websocket import (
