@@ -38,6 +38,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._made = count
         self._spare = spare
+        self._leaving: list[Worker] = []
         self._done_by_gone = 0
         self._ended = False
         self.workers = [make(number, self) for number in range(1, count + 1)]
@@ -77,9 +78,10 @@ class WorkerPool:
             self._spare += 1
             self._done_by_gone += worker.done
             self.workers = [other for other in self.workers if other is not worker]
+            self._leaving = [*(gone for gone in self._leaving if gone.is_alive()), worker]
 
     def end(self) -> list[Worker]:
-        """Replace nobody any more; return all workers."""
+        """Replace nobody any more; return all workers whose threads may not have ended."""
         with self._lock:
             self._ended = True
-            return self.workers
+            return [*self.workers, *self._leaving]
