@@ -251,9 +251,12 @@ def test_a_request_with_a_body_that_is_waited_for_has_one(serve: Serve, records:
     client = serve.client(server)
     head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
     assert client.request(head.encode()).status == 100
+    time.sleep(0.05)
     assert client.request(b"12345").status == 200
     server.stop()
-    assert records.next().status == 200
+    record = records.next()
+    assert record.status == 200
+    assert record.duration >= 0.05
     assert records.are_all_taken()
 
 
