@@ -154,3 +154,12 @@ def test_slow_clients() -> None:
     assert {"before", "coming"} <= set(outcome["latencies"])
     assert outcome["descriptors_left"] == 0
     assert "### Gone after their deadlines" in tables
+
+
+def test_beside_gunicorn() -> None:
+    tables, data = run("beside_gunicorn", "--connections", "12", "--threads", "3", "--rounds", "20")
+    alone, beside = data["measurements"]
+    assert (alone["connections"], beside["connections"]) == (0, 12)
+    assert [len(one["requests"]) for one in (alone, beside)] == [20, 20]
+    assert len(beside["broadcasts"]) == 2
+    assert "| 12 |" in tables

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE = 15.0
 STOP_DEADLINE = 5.0
+#: What an example needs beside `-X dev`, by the faults of others: a worker of gunicorn that is to
+#: stop at once does not close the socket that it listens on.
+_OPTIONS = {"gunicorn_app.py": ["-W", "ignore:unclosed <socket:ResourceWarning"]}
 
 
 def hang_up(client: websocket.WebSocket, *, reset: bool = False) -> None:
@@ -60,7 +63,10 @@ class Example:
         self._errors = directory / f"{Path(script).stem}.stderr"
         with self._errors.open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-X", "dev", str(EXAMPLES / script), "--port", "0"],
+                [
+                    *(sys.executable, "-X", "dev", *_OPTIONS.get(script, [])),
+                    *(str(EXAMPLES / script), "--port", "0"),
+                ],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

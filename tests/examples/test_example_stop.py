@@ -22,6 +22,7 @@ PATHS = {
     "saved_connections.py": "/",
     "thread_pool.py": "/",
     "executor.py": "/",
+    "gunicorn_app.py": "/chat",
     "chat/server.py": "/chat",
 }
 WITH_A_LOGIN = {"flask_app.py", "django_app.py"}  # the clients of these are browsers

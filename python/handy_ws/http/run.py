@@ -68,7 +68,7 @@ class Run:
         answers = Answers(config.default_headers)
         listener = Listener.open(config)
         try:
-            self._manager_run = manager.open_for_server()
+            self._manager_run = manager.life.open_for_server()
             try:
                 self.acceptor = Acceptor(listener, config, answers, self._finish)
             except BaseException:

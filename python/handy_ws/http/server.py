@@ -16,7 +16,7 @@ from handy_ws.http import process
 from handy_ws.http.handlers import handle_function
 from handy_ws.http.run import Run
 from handy_ws.websocket.manager import WebSocketManager
-from handy_ws.websocket.manager_run import GRACE
+from handy_ws.websocket.manager_run import GRACE, check_timeout
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["HttpServer"]
 
 _DEFAULT_STOP_TIMEOUT = 10.0
-_MAX_STOP_TIMEOUT = 1e6
 #: How late a signal may be dealt with, in seconds. CPython only sets a flag for the main thread if
 #: a signal comes right before that goes to sleep, or to another thread: nothing wakes it then.
 _SIGNAL_DELAY = 1.0
@@ -57,7 +56,7 @@ class HttpServer:
         """
         self._handle = handle_function(handler)
         self._config = _checked(ServerConfig() if config is None else config)
-        self._manager = WebSocketManager(self._config.websocket)
+        self._manager = WebSocketManager(self._config.websocket, of_server=True)
         self._lock = threading.Lock()
         self._run: Run | None = None
         process.add_server(self)
@@ -178,9 +177,7 @@ class HttpServer:
         Raises:
             ValueError: the timeout is negative, not a number, or more than a million seconds.
         """
-        if not 0 <= timeout <= _MAX_STOP_TIMEOUT:
-            msg = f"timeout must be from 0 to {_MAX_STOP_TIMEOUT:g} seconds, not {timeout!r}"
-            raise ValueError(msg)
+        check_timeout(timeout)
         run = self._run
         if run is not None:
             run.stop(timeout)
@@ -213,6 +210,7 @@ class HttpServer:
         """Be a server that does not run, in a forked child; not for programs."""
         self._lock = threading.Lock()  # a thread that does not exist here may have locked it
         self._run = None
+        self._manager.life.forget()
 
 
 def _checked(config: object) -> ServerConfig:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from handy_ws.http.request import HttpRequest
     from handy_ws.websocket.acceptance import Opening
 
-__all__ = ["WebSocketHandler"]
+__all__ = ["RETRY_AFTER", "WebSocketHandler"]
 
 _KEY_SIZE = 16
 _VERSION = "13"
@@ -50,7 +50,7 @@ _VERSION = "13"
 _UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
 #: When to try again, in seconds (RFC 9110 section 10.2.3): nobody knows when a place becomes free,
 #: but a refusal every few seconds costs the server nothing, and keeps no client waiting for long.
-_RETRY_AFTER: Final = 5
+RETRY_AFTER: Final = 5
 #: What is answered where a limit is reached. 429 is for what the client itself could change (RFC
 #: 6585 section 4).
 _LIMITS: Final = {
@@ -254,7 +254,7 @@ def _check_upgrade(head: RequestHead) -> None:
 
 def _refuse_for_now(limit: str) -> HttpResponse:
     status, reason = _LIMITS[limit]
-    headers = {"Retry-After": str(_RETRY_AFTER)}
+    headers = {"Retry-After": str(RETRY_AFTER)}
     return HttpResponse(reason + "\n", status=status, headers=headers, mimetype="text/plain")
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from handy_ws._core import WebSocketManager as Core
 
-__all__ = ["GRACE", "ManagerRun", "join"]
+__all__ = ["GRACE", "ManagerRun", "check_timeout", "join"]
 
 #: The part of the timeout that WebSocket peers have to answer our CLOSE.
 _SHARE: Final = 0.9
 #: How much later than its timeout a stop may be over, for threads to be joined, in seconds.
 GRACE: Final = 0.5
+_MAX_TIMEOUT: Final = 1e6
 
 
 class ManagerRun:
@@ -89,3 +90,13 @@ def join(thread: threading.Thread, until: float) -> None:
     if thread.ident is not None:
         # Even without time left, a thread that is about to end gets the chance.
         thread.join(max(GRACE / 10, until - monotonic()))
+
+
+def check_timeout(timeout: float) -> None:
+    """Check the timeout of a stop.
+
+    Raises:
+        ValueError: it is negative, not a number, or more than a million seconds.
+    """
+    if not 0 <= timeout <= _MAX_TIMEOUT:
+        raise ValueError(f"timeout must be from 0 to {_MAX_TIMEOUT:g} seconds, not {timeout!r}")
