@@ -1,7 +1,8 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
 from collections.abc import Callable
-from typing import Any, Literal, final
+from os import PathLike
+from typing import Any, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -16,8 +17,11 @@ __all__ = [
     "Agreement",
     "Callbacks",
     "Negotiator",
+    "NotTls",
     "PanicException",
     "Permit",
+    "TlsContext",
+    "TlsStream",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
     "WebSocketConnection",
@@ -26,8 +30,13 @@ __all__ = [
     "after_fork_in_child",
 ]
 
+StrPath: TypeAlias = str | PathLike[str]
+
 class PanicException(BaseException):
     """What ``on_error`` gets when Rust code under a callback has panicked."""
+
+class NotTls(OSError):
+    """What came first was no TLS record: a client that speaks plain HTTP, most likely."""
 
 def after_fork_in_child() -> list[int]: ...
 
@@ -54,6 +63,48 @@ class Agreement:
 
     @property
     def extensions(self) -> str: ...
+
+@final
+class TlsContext:
+    """The certificate of a server, and whom it trusts: what its TLS sessions are made of."""
+
+    def __new__(
+        cls,
+        certificate: StrPath,
+        private_key: StrPath,
+        client_ca: StrPath | None = None,
+        minimum_version: str = "1.2",
+    ) -> TlsContext: ...
+    def reload(self) -> None: ...
+
+@final
+class TlsStream:
+    """The server's end of a TLS session on a nonblocking socket, which belongs to it.
+
+    It has those methods of ``socket.socket`` that serving HTTP takes, with one difference: what
+    `send` has taken may wait in `unsent`, for `flush`. One thread at a time uses it.
+    """
+
+    def __new__(cls, context: TlsContext, fd: int) -> TlsStream: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def send(self, data: Buffer, flags: int = 0, /) -> int: ...
+    @property
+    def unsent(self) -> int: ...
+    def flush(self) -> int: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+    def detach(self) -> int: ...
+    def fileno(self) -> int: ...
+    @property
+    def client_certificate(self) -> bytes | None: ...
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def cipher(self) -> str | None: ...
+    @property
+    def server_name(self) -> str | None: ...
+    @property
+    def resumed(self) -> bool: ...
 
 @final
 class Permit:
@@ -145,7 +196,7 @@ class WebSocketManager:
     def count_refused(self, check: Literal["handshake", "origin", "authorize"]) -> None: ...
     def adopt(
         self,
-        fd: int,
+        socket: int | TlsStream,
         callbacks: Callbacks,
         source: RequestSource,
         subprotocol: str | None,

@@ -282,6 +282,7 @@ fn a_turn_inflates_a_bounded_number_of_bytes_and_loses_nothing() {
         let deflate = Some(agreement(15, false));
         let adoption = handy_ws_core::manager::Adoption {
             stream,
+            session: None,
             response: Vec::new(),
             received,
             deflate,

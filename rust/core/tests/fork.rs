@@ -32,6 +32,7 @@ fn a_child_has_values_of_its_own_and_no_loop() {
     let (response, received) = (Vec::new(), Vec::new());
     let adoption = Adoption {
         stream,
+        session: None,
         response,
         received,
         deflate: None,

@@ -16,6 +16,7 @@ mod names;
 mod payload;
 mod strand;
 mod timing;
+mod tls;
 
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
 #[pyo3::pymodule]
@@ -34,6 +35,8 @@ mod _core {
     use crate::manager::WebSocketManager;
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+    #[pymodule_export]
+    use crate::tls::{NotTls, TlsContext, TlsStream};
 
     use pyo3::panic::PanicException;
     use pyo3::prelude::*;

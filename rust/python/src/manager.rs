@@ -1,5 +1,6 @@
 //! `WebSocketManager`.
 
+use std::net::TcpStream;
 use std::os::fd::{FromRawFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{Adoption, Config, Handle, Manager, SlowConsumer};
 use handy_ws_core::proto::Limits;
+use handy_ws_core::tls::Session;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -19,6 +21,7 @@ use crate::extensions::{Agreement, Negotiator};
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::timing::{Stopwatch, Timings};
+use crate::tls::TlsStream;
 use crate::{calls, logging, names};
 
 /// How much longer than all else the last callbacks on an executor may take when a server stops.
@@ -177,15 +180,16 @@ impl WebSocketManager {
 
     /// Take over a socket whose handshake was accepted.
     ///
-    /// The descriptor belongs to the manager from now on, also if this raises, and so does the place
-    /// of the `permit`; without one the connection is not counted. `source` makes the request; `agreement` is what `response`, the 101 to send, says about extensions; `received`
-    /// is what came behind the handshake.
+    /// It is a file descriptor or a `TlsStream`, and belongs to the manager from now on, also if this
+    /// raises, and so does the place of the `permit`; without one the connection is not counted.
+    /// `source` makes the request; `agreement` is what `response`, the 101 to send, says about
+    /// extensions; `received` is what came behind the handshake.
     ///
-    /// Raises `RuntimeError` if the manager does not life.
+    /// Raises `RuntimeError` if the manager does not run.
     #[expect(clippy::too_many_arguments, reason = "one call from Python, with names there")]
     fn adopt(
         &self,
-        fd: RawFd,
+        socket: Given<'_>,
         callbacks: Py<Callbacks>,
         source: Py<PyAny>,
         subprotocol: Option<Py<PyString>>,
@@ -195,18 +199,22 @@ impl WebSocketManager {
         received: Vec<u8>,
     ) -> PyResult<()> {
         let permit = permit.and_then(|permit| permit.get().take());
-        if fd < 0 {
-            return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
-        }
-        // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
-        // nothing else closes it.
-        let stream = unsafe { std::net::TcpStream::from_raw_fd(fd) };
+        let (stream, session) = socket.take()?;
         let deflate = agreement.map(|agreement| agreement.get().deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
         self.check_process()?;
         let deferred = context.is_deferred();
         self.handle
-            .adopt(Adoption { stream, response, received, deflate, deferred, permit, context })
+            .adopt(Adoption {
+                stream,
+                session,
+                response,
+                received,
+                deflate,
+                deferred,
+                permit,
+                context,
+            })
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
@@ -293,6 +301,30 @@ impl WebSocketManager {
     fn __repr__(&self) -> String {
         let state = if self.handle.is_running() { "running" } else { "stopped" };
         format!("<WebSocketManager {state}, {} connections>", self.roster().len())
+    }
+}
+
+/// A connected socket that its owner gives away.
+#[derive(FromPyObject)]
+enum Given<'py> {
+    Descriptor(RawFd),
+    Tls(Bound<'py, TlsStream>),
+}
+
+impl Given<'_> {
+    fn take(self) -> PyResult<(TcpStream, Option<Box<Session>>)> {
+        match self {
+            Self::Descriptor(fd) if fd < 0 => {
+                Err(PyValueError::new_err(format!("{fd} is no file descriptor")))
+            }
+            // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
+            // nothing else closes it.
+            Self::Descriptor(fd) => Ok((unsafe { TcpStream::from_raw_fd(fd) }, None)),
+            Self::Tls(stream) => match stream.get().take() {
+                Some((socket, session)) => Ok((socket, Some(session))),
+                None => Err(PyValueError::new_err("this TlsStream is closed")),
+            },
+        }
     }
 }
 

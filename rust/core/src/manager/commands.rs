@@ -13,6 +13,7 @@ use super::handler::Event;
 use super::peer::{Peer, Stage};
 use super::queue::{Adoption, Command, Commands, Target};
 use super::rate::MessageRate;
+use super::stream::Stream;
 use super::turn::{Loop, after, find, list};
 
 impl<C: Send> Loop<C> {
@@ -51,15 +52,23 @@ impl<C: Send> Loop<C> {
     }
 
     fn adopt(&mut self, adoption: Adoption<C>) {
-        let Adoption { stream, response, mut received, deflate, deferred, permit, context } =
-            adoption;
+        let Adoption {
+            stream,
+            session,
+            response,
+            mut received,
+            deflate,
+            deferred,
+            permit,
+            context,
+        } = adoption;
         let entry = self.peers.vacant_entry();
         let slot = entry.key();
         let registered = stream.set_nonblocking(true).and_then(|()| {
             let mut stream = mio::net::TcpStream::from_std(stream);
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(slot), both)?;
-            Ok(stream)
+            Ok(Stream::new(stream, session))
         });
         let stream = match registered {
             Ok(stream) => stream,

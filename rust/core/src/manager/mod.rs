@@ -36,6 +36,7 @@ mod queue;
 mod rate;
 mod read;
 mod send;
+mod stream;
 mod sync;
 mod turn;
 mod variants;

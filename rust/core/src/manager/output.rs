@@ -271,7 +271,11 @@ impl Output {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Written::All)
+        match stream.flush() {
+            Ok(()) => Ok(Written::All),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Written::Blocked),
+            Err(error) => Err(error),
+        }
     }
 
     /// One write of as many chunks as it takes: its result, and the bytes that it was offered.

@@ -8,8 +8,6 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-
 use crate::proto::deflate::{Agreement, OutboundDeflate};
 use crate::proto::{self, CloseCode, CloseFrame, Inflation};
 
@@ -19,6 +17,7 @@ use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::output::{BufferPool, Output, Written};
 use super::rate::MessageRate;
+use super::stream::Stream;
 
 pub(super) use intake::Intake;
 
@@ -55,7 +54,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]
 pub(super) struct Peer {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// Behind the stream, and so given back when that is closed: fields are dropped in order.
     permit: Option<Permit>,
     pub(super) link: Arc<Link>,
@@ -102,7 +101,7 @@ pub(super) struct Peer {
 impl Peer {
     /// A peer that is sent the 101 response first.
     pub(super) fn new(
-        stream: TcpStream,
+        stream: Stream,
         slot: usize,
         response: Vec<u8>,
         deflate: Option<Agreement>,
@@ -214,27 +213,44 @@ impl Peer {
         if self.stage < Stage::Talking {
             return Ok(());
         }
-        if !self.blocked && !self.output.is_empty() {
-            let before = self.output.len();
+        if !self.blocked && self.unsent() > 0 {
+            let (before, queued) = (self.unsent(), self.output.len());
             let written = self.output.write_to(&mut self.stream, pool);
-            let count = before - self.output.len();
-            counters.bytes_sent += count as u64;
-            self.deadlines.wrote(count, self.output.len(), now);
+            counters.bytes_sent += (queued - self.output.len()) as u64;
+            // What is encrypted is longer than it was before.
+            self.deadlines.wrote(before.saturating_sub(self.unsent()), self.unsent(), now);
             self.blocked = written? == Written::Blocked;
             if self.output.is_empty() {
                 self.pong_backlog = 0;
             }
         }
         self.publish_buffered();
-        if self.protocol.is_closed() && self.output.is_empty() && self.stage == Stage::Talking {
-            if self.close_answered {
-                self.stage = Stage::Gone;
-            } else {
-                self.stage = Stage::Lingering;
-                self.stream.shutdown(Shutdown::Write)?;
-            }
+        if self.protocol.is_closed() && self.unsent() == 0 && self.stage == Stage::Talking {
+            self.end_writing()?;
         }
         Ok(())
+    }
+
+    /// Ends our half of the connection, behind the last CLOSE.
+    fn end_writing(&mut self) -> io::Result<()> {
+        match self.stream.say_goodbye() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked = true; // it goes out like everything else
+                return Ok(());
+            }
+            result => result?,
+        }
+        if self.close_answered {
+            self.stage = Stage::Gone;
+            return Ok(());
+        }
+        self.stage = Stage::Lingering;
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Bytes that the socket has not taken.
+    fn unsent(&self) -> usize {
+        self.output.len() + self.stream.unsent()
     }
 
     /// Says how the connection ended. True for the first call only.

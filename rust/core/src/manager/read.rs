@@ -31,9 +31,9 @@ const MIN_ROOM: usize = 16 * 1024;
 /// What one read came to. The default is that of a read that did not return.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// Bytes that came.
-    pub(super) count: usize,
-    /// Bytes of the arena that the batch now refers to: `count` or none.
+    /// Bytes that it takes off the budget: those that came, encrypted or not.
+    pub(super) cost: usize,
+    /// Bytes of the arena that the batch now refers to: all that it was put into, or none.
     pub(super) kept: usize,
     pub(super) readiness: Readiness,
 }
@@ -81,7 +81,7 @@ impl<C: Send> Loop<C> {
                 intake = peer.read(arena, room, intake_of_loop);
             });
             self.used += intake.kept;
-            budget -= intake.count;
+            budget = budget.saturating_sub(intake.cost);
             if intake.readiness != Readiness::More || budget == 0 || self.inflate_budget == 0 {
                 break intake.readiness;
             }

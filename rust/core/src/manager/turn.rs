@@ -289,7 +289,7 @@ impl<C: Send> Loop<C> {
             if peer.finish() {
                 self.batch.events.push(Event::Closed { slot });
             }
-            if let Err(error) = self.poll.registry().deregister(&mut peer.stream) {
+            if let Err(error) = self.poll.registry().deregister(&mut peer.stream.socket) {
                 log::debug!("connection {}: {error}", peer.link.id);
             }
             // To close it is not enough while a forked child has a copy of the descriptor.

@@ -212,6 +212,7 @@ impl Server {
         let (response, received) = (response.to_vec(), received.to_vec());
         self.hand_over(client, |stream| Adoption {
             stream,
+            session: None,
             response,
             received,
             deflate,
@@ -232,11 +233,19 @@ impl Server {
         socket.set_recv_buffer_size(NARROW).expect("a small buffer");
         socket.connect(&self.address().into()).expect("connected");
         let client = self.hand_over(socket.into(), |stream| {
-            let buffers = socket2::SockRef::from(&stream);
-            buffers.set_send_buffer_size(NARROW).expect("a small buffer");
+            make_narrow(&stream);
             let (response, received) = (Vec::new(), Vec::new());
             let (deferred, permit) = (false, None);
-            Adoption { stream, response, received, deflate, deferred, permit, context: number }
+            Adoption {
+                stream,
+                session: None,
+                response,
+                received,
+                deflate,
+                deferred,
+                permit,
+                context: number,
+            }
         });
         (client, self.just_established(number))
     }
@@ -246,7 +255,7 @@ impl Server {
         client: TcpStream,
         adopt: impl FnOnce(TcpStream) -> Adoption<u32>,
     ) -> Client {
-        let (stream, _) = self.listener.accept().expect("accepted");
+        let stream = self.accept();
         self.handle.adopt(adopt(stream)).expect("the manager runs");
         client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         client.set_nodelay(true).expect("no delay");
@@ -259,7 +268,12 @@ impl Server {
         (client, self.just_established(number))
     }
 
-    fn just_established(&self, number: u32) -> Connection<u32> {
+    /// The other end of a socket that has connected.
+    pub(crate) fn accept(&self) -> TcpStream {
+        self.listener.accept().expect("accepted").0
+    }
+
+    pub(crate) fn just_established(&self, number: u32) -> Connection<u32> {
         assert_eq!(self.next(), Seen::Established(number));
         self.connections.lock().unwrap().last().expect("just made").clone()
     }
@@ -306,11 +320,11 @@ impl Drop for Server {
 }
 
 /// A client that writes what it is told and reads frame by frame.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
 }
 
-impl Client {
+impl<S: Read + Write> Client<S> {
     pub(crate) fn send(&mut self, opcode: Opcode, payload: &[u8]) {
         self.write(&masked(opcode, payload));
     }
@@ -370,7 +384,9 @@ impl Client {
         self.expect_close(code);
         self.expect_end();
     }
+}
 
+impl Client {
     /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
         let linger = Some(Duration::ZERO);
@@ -380,6 +396,13 @@ impl Client {
     pub(crate) fn shutdown(&self) {
         self.stream.shutdown(Shutdown::Write).expect("open");
     }
+}
+
+/// Lets a socket hold little of what its peer does not read.
+pub(crate) fn make_narrow(stream: &TcpStream) {
+    let buffers = socket2::SockRef::from(stream);
+    buffers.set_send_buffer_size(NARROW).expect("a small buffer");
+    buffers.set_recv_buffer_size(NARROW).expect("a small buffer");
 }
 
 /// A masked frame, as clients send it.

@@ -167,6 +167,7 @@ fn adoption() -> Adoption<()> {
     let (stream, _) = UnixStream::pair().expect("there are descriptors left");
     Adoption {
         stream: OwnedFd::from(stream).into(),
+        session: None,
         response: Vec::new(),
         received: Vec::new(),
         deflate: None,

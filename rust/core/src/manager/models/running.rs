@@ -154,6 +154,7 @@ impl Running {
         client.set_nonblocking(true).unwrap();
         let adoption = Adoption {
             stream: OwnedFd::from(server).into(),
+            session: None,
             response: RESPONSE.into(),
             received: Vec::new(),
             deflate: None,

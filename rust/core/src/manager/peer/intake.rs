@@ -1,11 +1,12 @@
 //! What comes in from one socket: bytes, then what the protocol makes of them, then events.
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 
 use crate::proto::{
     self, CloseFrame, Input, Limits, Opcode, Payload, ProtocolError, Received, SharedInflater,
 };
+use crate::tls::Arrival;
 
 use super::super::clock::Clock;
 use super::super::connection::CloseCause;
@@ -40,19 +41,14 @@ impl Peer {
         room: Range<usize>,
         intake: &mut Intake<'_, C>,
     ) -> Taken {
-        let asked = room.len();
-        let result = loop {
-            match self.stream.read(&mut arena[room.clone()]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
+        let result = self.stream.read(&mut arena[room.clone()]);
+        self.blocked |= self.stream.unsent() > 0; // it may have answered something
         match result {
-            Ok(0) => {
+            Ok(None) => {
                 self.fin = true;
                 Taken::default()
             }
-            Ok(count) => {
+            Ok(Some(Arrival { count, more, cost })) => {
                 intake.counters.bytes_received += count as u64;
                 self.deadlines.heard();
                 let arrived = &mut arena[room.start..room.start + count];
@@ -62,9 +58,9 @@ impl Peer {
                     *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
                 }
                 // A short read has emptied the socket, except for a FIN behind the data.
-                let more = count == asked || self.read_closed || self.holds();
+                let more = more || self.read_closed || self.holds();
                 let readiness = if more { Readiness::More } else { Readiness::Drained };
-                Taken { count, kept: if used { count } else { 0 }, readiness }
+                Taken { cost, kept: if used { count } else { 0 }, readiness }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Taken { readiness: Readiness::Drained, ..Taken::default() }

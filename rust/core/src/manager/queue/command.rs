@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::proto::deflate::Agreement;
 use crate::proto::{self, CloseFrame, Opcode};
+use crate::tls::Session;
 
 use super::super::admission::Permit;
 use super::super::connection::{CloseCause, Compress};
@@ -20,6 +21,8 @@ const KEPT_COMMANDS: usize = 4096;
 pub struct Adoption<C> {
     /// The socket, which the loop owns from now on.
     pub stream: std::net::TcpStream,
+    /// The TLS session on it, whose handshake is over; `None`: the socket carries plaintext.
+    pub session: Option<Box<Session>>,
     /// The 101 response. The loop sends it, and so whatever happens after the client has seen it
     /// happens after the adoption: no broadcast is missed.
     pub response: Vec<u8>,
