@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.websocket.raw_websocket import Frame
 
 _GOODBYE = close_payload(4000, "until next time")
+#: What is sent to single clients is numbered from here on. The server keeps the number of each: up
+#: to 256 CPython has made them all before, and when a thousand clients pass that, blocks grow.
+FIRST_WORD = 1000
 _SMALL, _LARGE = "x" * 50, "y" * 20_000
 
 
@@ -77,7 +80,7 @@ class Healthy:
         self._address = address
         self._path = path
         self._stream = Stream(scene.loop)
-        self._next = {"echo": 0, "tick": 0, "word": 0}
+        self._next = {"echo": 0, "tick": 0, "word": FIRST_WORD}
         #: When what is not answered yet was sent.
         self._echoes: deque[float] = deque()
         self._pings: deque[float] = deque()

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: With an arena for each of 40 threads, more than half of what glibc has got from the system is
-#: free, which hides what is in use. (It is not all that makes the resident memory grow.)
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+#: What docs/deployment.md says about memory: otherwise most of what is resident is what glibc has
+#: kept from the busiest moments, and it is seldom given back.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "32768",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ from handy_ws import (
     WebSocketTextMessage,
 )
 
+from tests.faults.soak.healthy import FIRST_WORD
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -63,8 +65,8 @@ CONFIG = WebSocketConfig(
 class Visit:
     """What the server knows of a connection."""
 
-    words: int = 0
-    """How many a sender has sent to it; each connection has one sender."""
+    word: int = FIRST_WORD
+    """The number of what its sender sends to it next; each connection has one sender."""
     is_closed: bool = False
 
 
@@ -149,8 +151,8 @@ def send_words(manager: WebSocketManager, stop: threading.Event, sender: int) ->
             visit: Visit | None = connection.user_data
             if visit is not None:
                 with contextlib.suppress(ConnectionClosed):
-                    connection.send_text(f"word {visit.words}")
-                    visit.words += 1
+                    connection.send_text(f"word {visit.word}")
+                    visit.word += 1
 
 
 class Logged(logging.Filter):
