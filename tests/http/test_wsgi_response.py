@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from handy_ws import WsgiHandler
+from handy_ws.http.stream import PlainStream
 
 from tests.http.conftest import poll, wait
 from tests.http.raw_http import get
@@ -71,6 +72,22 @@ def test_a_response_is_sent_as_it_is_made(serve: Serve, events: Callable[[], Any
     assert client.until(b"first\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
     go_on.set()
     assert b"second" in client.until(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("parts", [[b"whole"], iter([b"", b"whole"])], ids=["list", "iterator"])
+def test_a_short_response_is_sent_in_one_go(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, parts: Iterable[bytes]
+) -> None:
+    sent: list[bytes] = []
+
+    def send(self: PlainStream, data: bytes, flags: int = 0) -> int:
+        sent.append(bytes(data))
+        return super(PlainStream, self).send(data, flags)
+
+    client = serve.client(serve(WsgiHandler(answering(parts, ("Content-Length", "5")))))
+    monkeypatch.setattr(PlainStream, "send", send, raising=False)
+    assert client.get().body == b"whole"
+    assert [data[-5:] for data in sent] == [b"whole"]
 
 
 def test_nothing_is_added_to_what_the_application_says(serve: Serve) -> None:

@@ -7,8 +7,9 @@ they are first read, because a WebSocket handshake needs neither: it looks at `h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from handy_ws.http.request import make_environ
 from handy_ws.http.response import HttpResponse
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ class HttpRequestContext:
         if self._request is None:
             self._request = self.source.request(self.head, self._body)
         return self._request
+
+    def environ(self) -> dict[str, Any]:
+        """Return a WSGI environ (PEP 3333) of the request, for the caller to keep and to change.
+
+        It has the body that `request` has, too: what is read from one is not there in the other.
+        """
+        if self._request is None:
+            return make_environ(self.source, self.head, self._body)
+        return self._request.environ.copy()
 
     @property
     def response(self) -> HttpResponse:

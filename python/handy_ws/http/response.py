@@ -55,9 +55,11 @@ class BoundResponse(HttpResponse):
 
     Attributes:
         is_bound: False if any thread will do after all, as it does for other responses.
+        has_begun: whether the first part of the body is there, and need not be waited for.
     """
 
     is_bound = True
+    has_begun = False
 
 
 class PeerGone(Exception):  # noqa: N818 - an event of the network, not an error
@@ -133,6 +135,17 @@ class Outgoing:
         self._parts = parts
         self._framing = framing
         self._left = length
+
+    def begin_body(self) -> None:
+        """Send the first part of the body together with the head, in one go.
+
+        Raises:
+            Exception: whatever the iterator raises.
+        """
+        head = self._pending
+        if self._parts is not None:
+            self._refill(self._parts)
+            self._pending = b"".join((head, self._pending))
 
     def on_close(self, close: Callable[[], None]) -> None:
         """Have `close` called when the response is over, whichever way it ends."""
@@ -355,6 +368,8 @@ class Answers:
         else:
             outgoing = Outgoing(start, then, status)
             outgoing.add_body(_body_parts(response), framing, length)
+            if isinstance(response, BoundResponse) and response.has_begun:
+                outgoing.begin_body()
         return outgoing
 
     def _head(self, status: str, headers: list[tuple[str, str]], connection: str) -> bytes:

@@ -104,7 +104,7 @@ class WsgiHandler(HttpRequestHandler):
             raise
 
     def _environ(self, context: HttpRequestContext) -> dict[str, Any]:
-        environ = context.request.environ.copy()
+        environ = context.environ()
         environ["handy_ws.server"] = context.server
         environ["wsgi.file_wrapper"] = _FileWrapper
         if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
@@ -171,6 +171,7 @@ class _Call:
             direct_passthrough=True,
         )
         response.is_bound = not _is_file(result)
+        response.has_begun = True
         size = sum(map(len, begin))
         if is_whole and (size or self._method != "HEAD"):
             # Its length is known (PEP 3333, "Handling the Content-Length Header"). Many
