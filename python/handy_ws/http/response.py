@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Final
 
 from werkzeug.wrappers import Response as HttpResponse
 
+from handy_ws.http.fields import WITHOUT_BODY, complete_fields, connection_options, render
 from handy_ws.http.stream import in_flight
-from handy_ws.http.syntax import is_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
@@ -42,10 +42,6 @@ _NO_SIGPIPE: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 _SLICE: Final = 256 * 1024
 #: Fields that belong to the server, because they follow from the framing it chooses.
 _OURS: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date"})
-_RESET_CONTENT: Final = 205
-#: Responses that never have a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
-_WITHOUT_BODY: Final = frozenset({204, _RESET_CONTENT, 304})
-
 
 _DONE: Final = bytes(bytearray(b"the end"))
 
@@ -304,7 +300,7 @@ class Answers:
         Raises:
             ValueError: a name or value cannot be sent.
         """
-        return _render("101 Switching Protocols", headers)
+        return render("101 Switching Protocols", headers)
 
     def error(self, status: int, reason: str, *, has_body: bool = True) -> Outgoing:
         """Make a whole response that ends the connection.
@@ -336,16 +332,12 @@ class Answers:
             ValueError: a header field or the status cannot be sent.
         """
         head = context.head
-        # werkzeug looks at the request for one thing only, which is off by default.
-        environ = context.request.environ if response.autocorrect_location_header else {}
-        fields = response.get_wsgi_headers(environ)
-        if response.status_code == _RESET_CONTENT:
-            fields["Content-Length"] = "0"
-        headers = [(name, value) for name, value in fields if name.lower() not in _OURS]
-        framing, length = _framing_of(response, head, fields.get("Content-Length"))
+        fields, values = complete_fields(context, response)
+        headers = [field for field in fields if field[0].lower() not in _OURS]
+        framing, length = _framing_of(response, head, values.get("content-length"))
         if framing is _Framing.CHUNKED:
             headers.append(("Transfer-Encoding", "chunked"))
-        options = _connection_options(fields.getlist("Connection"))
+        options = connection_options(fields) if "connection" in values else set()
         if framing is _Framing.UNTIL_CLOSE or "close" in options:
             keep_alive = False
         # A client that would have kept the connection may have sent more already.
@@ -380,7 +372,7 @@ class Answers:
         headers.append(("Date", self._now()))
         if connection:
             headers.append(("Connection", connection))
-        return _render(status, headers)
+        return render(status, headers)
 
     def _now(self) -> str:
         """Return the time in the form of RFC 9110 section 5.6.7, formatted once a second."""
@@ -392,42 +384,6 @@ class Answers:
         return self._date
 
 
-def _render(status: str, headers: Iterable[tuple[str, str]]) -> bytes:
-    """Render a head, and make sure that every field is one line and one field."""
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
-    text = f"HTTP/1.1 {status}\r\n" + "".join(lines)
-    count = len(lines) + 1
-    # Each of our lines has one CR and one LF; any more were smuggled in.
-    if text.count("\r") != count or text.count("\n") != count or "\0" in text:
-        raise ValueError("a header field of a response contains CR, LF or NUL")
-    for name, _ in headers:
-        if name not in _KNOWN and not is_token(name):
-            msg = f"a response has the invalid header name {name!r}"
-            raise ValueError(msg)
-    # latin-1 may raise UnicodeEncodeError, which is a ValueError.
-    return (text + "\r\n").encode("latin-1")
-
-
-#: Names that need no check because they are in every other response.
-_KNOWN: Final = frozenset(
-    {
-        "Connection",
-        "Content-Length",
-        "Content-Type",
-        "Date",
-        "Sec-WebSocket-Accept",
-        "Sec-WebSocket-Protocol",
-        "Server",
-        "Upgrade",
-    }
-)
-
-
-def _connection_options(values: list[str]) -> set[str]:
-    """Return the members of a Connection field, in lower case: RFC 9110 section 7.6.1."""
-    return {option.strip() for value in values for option in value.lower().split(",")} - {""}
-
-
 def _framing_of(
     response: HttpResponse, head: RequestHead, content_length: str | None
 ) -> tuple[_Framing, int]:
@@ -435,7 +391,7 @@ def _framing_of(
     if status < 200:  # noqa: PLR2004
         msg = f"{response.status!r} is not the status of a final response"
         raise ValueError(msg)
-    if head.method == "HEAD" or status in _WITHOUT_BODY:
+    if head.method == "HEAD" or status in WITHOUT_BODY:
         return _Framing.EMPTY, 0
     if content_length is not None:
         if not content_length.isascii() or not content_length.isdigit():
