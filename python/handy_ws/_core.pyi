@@ -35,7 +35,7 @@ StrPath: TypeAlias = str | PathLike[str]
 class PanicException(BaseException):
     """What ``on_error`` gets when Rust code under a callback has panicked."""
 
-class NotTls(OSError):
+class NotTls(OSError):  # noqa: N818 - an event of the network, not an error
     """What came first was no TLS record: a client that speaks plain HTTP, most likely."""
 
 def after_fork_in_child() -> list[int]: ...
