@@ -22,7 +22,7 @@ from handy_ws import PathHandler, WsgiHandler
 
 from tests.http.conftest import poll
 from tests.http.raw_http import get, post
-from tests.http.wsgi_apps import Closing
+from tests.http.wsgi_apps import BIG, TIMES, Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from tests.http.conftest import Serve
 
-BIG = b"0123456789abcdef" * 65536
-TIMES = 8  # many times what sockets hold, if the receiver's buffer is small
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 MULTIPART = "Content-Type: multipart/form-data; boundary=b"
 

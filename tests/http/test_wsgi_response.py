@@ -158,34 +158,6 @@ def test_whatever_can_be_read_is_a_file(serve: Serve) -> None:
     assert client.get().body == b"r" * 70_000
 
 
-# ---- write
-
-
-def test_what_is_written_comes_first(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        write = start_response("200 OK", PLAIN)
-        write(b"one ")
-        write(b"")
-        write(b"two ")
-        return [b"three"]
-
-    assert fetch(serve, app).body == b"one two three"
-
-
-def test_what_is_written_while_parts_are_made_is_not_lost(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
-        write = start_response("200 OK", PLAIN)
-        write(b"one ")
-        yield b"two "
-        write(b"three ")
-        yield b""
-        write(b"four ")
-        yield b"five "
-        write(b"six")
-
-    assert fetch(serve, app).body == b"one two three four five six"
-
-
 # ---- the length
 
 
@@ -309,18 +281,6 @@ def test_an_error_behind_the_first_part_ends_the_connection(
     assert answer.endswith(b"5\r\nbegun\r\n")
     assert b"never" not in answer
     assert "a deliberate fault" in caplog.text
-
-
-def test_an_error_behind_what_was_written_is_raised_again(serve: Serve) -> None:
-    def app(_: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        start_response("200 OK", PLAIN)(b"begun")
-        try:
-            fail()
-        except ValueError:
-            start_response("503 Broken", PLAIN, sys.exc_info())
-        return [b"never"]
-
-    assert fetch(serve, app).status == 500
 
 
 def start_twice(start_response: Callable[..., Any]) -> list[bytes]:

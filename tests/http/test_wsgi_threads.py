@@ -19,17 +19,13 @@ from websockets.sync.client import connect
 
 from tests.http.conftest import poll, server_threads, wait
 from tests.http.raw_http import get
-from tests.http.wsgi_apps import PLAIN, Closing, answering
+from tests.http.wsgi_apps import BIG, PLAIN, TIMES, Closing, answering, read, start_slowly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from tests.http.conftest import Serve
-    from tests.http.raw_http import RawClient
-
-BIG = b"0123456789abcdef" * 65536  # 1 MiB
-TIMES = 8  # times as much is more than sockets hold, if the receiver's buffer is small
 
 
 class Streams:
@@ -58,27 +54,6 @@ class Streams:
                 yield BIG
         finally:
             self.busy.discard(thread)
-
-
-def start_slowly(serve: Serve, server: HttpServer, count: int) -> list[RawClient]:
-    """Ask for streams and read nothing of them, until all have begun."""
-    clients = [serve.client(server, receive_buffer=4096) for _ in range(count)]
-    for client in clients:
-        client.send(get("/big"))
-    for client in clients:
-        client.until(b"\r\n\r\n")
-    return clients
-
-
-def read(client: RawClient) -> bytes:
-    """Read a chunked body whose head has been read."""
-    client.read_fast()
-    parts = []
-    while size := int(client.until(b"\r\n"), 16):
-        parts.append(client.exactly(size))
-        client.until(b"\r\n")
-    client.until(b"\r\n")
-    return b"".join(parts)
 
 
 def test_slow_clients_of_streams_do_not_delay_the_next_request(serve: Serve) -> None:

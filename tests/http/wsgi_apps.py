@@ -1,14 +1,23 @@
-"""Parts of WSGI applications that several tests use."""
+"""Parts of WSGI applications, and slow clients of them, that several tests use."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
 
+from tests.http.raw_http import get
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from handy_ws import HttpServer
+
+    from tests.http.conftest import Serve
+    from tests.http.raw_http import RawClient
+
 PLAIN = [("Content-Type", "text/plain")]
+BIG = b"0123456789abcdef" * 65536  # 1 MiB
+TIMES = 8  # times as much is more than sockets hold, if the receiver's buffer is small
 
 
 def fail() -> None:
@@ -43,3 +52,24 @@ def answering(result: Iterable[bytes], *headers: tuple[str, str]) -> Callable[..
         return result
 
     return app
+
+
+def start_slowly(serve: Serve, server: HttpServer, count: int) -> list[RawClient]:
+    """Ask for streams and read nothing of them, until all have begun."""
+    clients = [serve.client(server, receive_buffer=4096) for _ in range(count)]
+    for client in clients:
+        client.send(get("/big"))
+    for client in clients:
+        client.until(b"\r\n\r\n")
+    return clients
+
+
+def read(client: RawClient) -> bytes:
+    """Read a chunked body whose head has been read."""
+    client.read_fast()
+    parts = []
+    while size := int(client.until(b"\r\n"), 16):
+        parts.append(client.exactly(size))
+        client.until(b"\r\n")
+    client.until(b"\r\n")
+    return b"".join(parts)

@@ -68,7 +68,7 @@ class Unconnected:
         except BadRequest as error:
             return Answer(error.status, [])
         source = RequestSource(head, ("127.0.0.1", 1), ("127.0.0.1", 2))
-        context = HttpRequestContext(self._server, parsed, source, None)
+        context = HttpRequestContext(self._server, parsed, source, None, lambda *_: None)
         response = self._handler.handle(context)
         if response is not None:
             return Answer(response.status_code, response.headers.to_wsgi_list())

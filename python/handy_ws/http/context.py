@@ -44,13 +44,16 @@ class HttpRequestContext:
         server: the server that received the request.
         head: the parsed request head, for those who need no werkzeug request.
         source: what `request` is made of; it may be kept for longer than the context.
+        begun: the response that `send_now` has been called with.
     """
 
     __slots__ = (
         "_body",
         "_request",
         "_response",
+        "_send_now",
         "_upgrade",
+        "begun",
         "head",
         "server",
         "source",
@@ -62,6 +65,7 @@ class HttpRequestContext:
         head: RequestHead,
         source: RequestSource,
         body: BufferedIOBase | None,
+        send_now: Callable[[HttpRequestContext, HttpResponse], None],
     ) -> None:
         """Make the context of a request whose body is whole."""
         self.server = server
@@ -71,6 +75,8 @@ class HttpRequestContext:
         self._request: HttpRequest | None = None
         self._response: HttpResponse | None = None
         self._upgrade: Upgrade | None = None
+        self._send_now = send_now
+        self.begun: HttpResponse | None = None
 
     @property
     def request(self) -> HttpRequest:
@@ -98,6 +104,20 @@ class HttpRequestContext:
     @response.setter
     def response(self, response: HttpResponse) -> None:
         self._response = response
+
+    def send_now(self, response: HttpResponse) -> None:
+        """Begin to send a response, or go on with it, while the handler still runs.
+
+        The handler has to return the same one in the end. For `WsgiHandler`.
+
+        Args:
+            response: its iterator raises `NotYet` when there is no more to send at the moment.
+
+        Raises:
+            PeerGone: the client has left, or takes the response too slowly.
+        """
+        self.begun = response
+        self._send_now(self, response)
 
     def upgrade(
         self,

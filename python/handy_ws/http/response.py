@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from handy_ws.http.pace import Pace
     from handy_ws.http.stream import PlainStream
 
-__all__ = ["Answers", "BoundResponse", "HttpResponse", "Outgoing", "PeerGone", "Then"]
+__all__ = ["Answers", "BoundResponse", "HttpResponse", "NotYet", "Outgoing", "PeerGone", "Then"]
 
 _logger = logging.getLogger("handy_ws")
 
@@ -56,6 +56,10 @@ class BoundResponse(HttpResponse):
 
     is_bound = True
     has_begun = False
+
+
+class NotYet(Exception):  # noqa: N818 - no error, either
+    """The iterator of a response has no part at the moment: its handler has not returned yet."""
 
 
 class PeerGone(Exception):  # noqa: N818 - an event of the network, not an error
@@ -216,7 +220,7 @@ class Outgoing:
 
         Raises:
             PeerGone: the client is no longer there.
-            Exception: whatever the iterator raises.
+            Exception: whatever the iterator raises. After `NotYet`, it can be called again.
         """
         while self.flush(sock):
             if self._parts is None:

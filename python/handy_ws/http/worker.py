@@ -24,7 +24,7 @@ from handy_ws.http.context import HttpRequestContext, Upgrade
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
 from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import wait_for_room
-from handy_ws.http.response import BoundResponse, HttpResponse, Outgoing, PeerGone, Then
+from handy_ws.http.response import BoundResponse, HttpResponse, NotYet, Outgoing, PeerGone, Then
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,7 +182,7 @@ class Worker(threading.Thread):
         assert head is not None and source is not None  # noqa: S101, PT018
         body = connection.body
         context = HttpRequestContext(
-            self._server, head, source, None if body is None else body.open()
+            self._server, head, source, None if body is None else body.open(), self._send_now
         )
         outcome = self._run_handler(context)
         if self._acceptor.forked:
@@ -193,8 +193,21 @@ class Worker(threading.Thread):
             self._upgrade(connection, context, outcome)
         else:
             context.cancel_upgrade()
-            connection.outgoing = self._render(context, outcome)
+            if context.begun is None:
+                connection.outgoing = self._render(context, outcome)
+            elif outcome is not context.begun:
+                self._close(connection)  # it has failed, when it was too late to say so
+                return
             self._send(connection)
+
+    def _send_now(self, context: HttpRequestContext, response: HttpResponse) -> None:
+        """See `HttpRequestContext.send_now`."""
+        connection = self.connection
+        assert connection is not None  # noqa: S101 - the one that the context was made for
+        if connection.outgoing is None:
+            connection.outgoing = self._render(context, response)
+        with suppress(NotYet):
+            self._pump(connection.sock, connection.outgoing)
 
     def _run_handler(self, context: HttpRequestContext) -> HttpResponse | Upgrade:
         """Return what the handler has chosen: a response, or to upgrade the connection."""
@@ -210,6 +223,8 @@ class Worker(threading.Thread):
             raise TypeError(msg)  # noqa: TRY301 - logged like any other fault of the handler
         except HTTPException as error:
             return error.get_response(context.request.environ)
+        except PeerGone:
+            return _failure()  # which nobody will read
         except BaseException:
             if self._acceptor.forked:
                 raise

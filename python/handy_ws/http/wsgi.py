@@ -15,7 +15,6 @@ import io
 import re
 from collections import deque
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 from wsgiref.util import is_hop_by_hop
 
@@ -24,7 +23,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wsgi import FileWrapper
 
 from handy_ws.http.handlers import HttpRequestHandler
-from handy_ws.http.response import BoundResponse, HttpResponse
+from handy_ws.http.response import BoundResponse, HttpResponse, NotYet
 from handy_ws.http.syntax import is_field_value, is_token
 
 if TYPE_CHECKING:
@@ -43,13 +42,13 @@ __all__ = ["WsgiHandler"]
 
 #: A final status and perhaps a phrase: PEP 3333, "The start_response() Callable".
 _STATUS: Final = re.compile(r"[2-9][0-9]{2}(?: [\t -~\x80-\xff]*)?")
-#: Statuses whose responses have no content, and whose Content-Length says nothing (RFC 9110
-#: section 8.6) or is about another response.
-_WITHOUT_BODY: Final = frozenset({204, 304})
+#: Responses that never have a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+_WITHOUT_BODY: Final = frozenset({"204", "205", "304"})
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
 #: The least that is read of a file at a time. The block size that applications ask for is a
 #: suggestion, and Django's, 4 KiB, costs more in calls than in reading.
 _FILE_BLOCK: Final = 64 * 1024
+_END: Final[Any] = object()
 
 
 class WsgiHandler(HttpRequestHandler):
@@ -95,12 +94,12 @@ class WsgiHandler(HttpRequestHandler):
 
     def handle(self, context: HttpRequestContext) -> HttpResponse:
         """Call the application."""
-        call = _Call(context.head.method)
+        call = _Call(context)
         result = self._app(self._environ(context), call.start_response)
         try:
             return call.response(result)
         except BaseException:
-            _close(result)
+            call.body.close()
             raise
 
     def _environ(self, context: HttpRequestContext) -> dict[str, Any]:
@@ -126,11 +125,13 @@ class WsgiHandler(HttpRequestHandler):
 class _Call:
     """One call of the application: what it has told so far."""
 
-    def __init__(self, method: str) -> None:
-        self._method = method
+    def __init__(self, context: HttpRequestContext) -> None:
+        self._context = context
         self._head: tuple[str, list[tuple[str, str]]] | None = None
         self._has_begun = False
-        self._written: deque[bytes] = deque()
+        self._is_shown = True  # whether the client gets to see the body
+        self._response: _WsgiResponse | None = None  # there if `write` has begun to send it
+        self.body = _Body()
 
     def start_response(
         self,
@@ -150,6 +151,7 @@ class _Call:
         headers = list(headers)
         _check_head(status, headers)
         self._head = (status, headers)
+        self._is_shown = self._context.head.method != "HEAD" and status[:3] not in _WITHOUT_BODY
         return self._write
 
     def response(self, result: Iterable[bytes]) -> HttpResponse:
@@ -157,75 +159,122 @@ class _Call:
 
         It may call `start_response` as late as when its first part that is not empty is asked for.
         """
-        parts = self._parts(result)
-        is_whole = isinstance(result, list | tuple)
-        begin = list(parts) if is_whole else [part for part in (next(parts, b""),) if part]
-        if self._head is None:
-            raise RuntimeError("the application has not called start_response")
+        body = self.body
+        body.follow(result)
+        if self._response is not None:
+            return self._response
+        whole = list(body) if isinstance(result, list | tuple) else None
+        if whole is None:
+            body.look_ahead()
         self._has_begun = True
-        status, headers = self._head
-        response = _WsgiResponse(
-            begin if is_whole else _Body(chain(begin, parts), result),
-            status,
-            Headers(headers),
-            direct_passthrough=True,
-        )
+        response = self._make(body if whole is None else whole)
         response.is_bound = not _is_file(result)
-        response.has_begun = True
-        size = sum(map(len, begin))
-        if is_whole and (size or self._method != "HEAD"):
+        if whole is not None and (whole or self._context.head.method != "HEAD"):
             # Its length is known (PEP 3333, "Handling the Content-Length Header"). Many
             # applications answer HEAD without a body, which says nothing about that of GET.
-            response.headers.setdefault("Content-Length", str(size))
+            response.headers.setdefault("Content-Length", str(sum(map(len, whole))))
         return response
 
-    def _parts(self, result: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield what is written and what is yielded, in order, and no empty parts."""
-        for part in result:
-            _check_part(part)
-            yield from self._take_written()
-            if part:
-                yield part
-        yield from self._take_written()
+    def _make(self, body: Iterable[bytes]) -> _WsgiResponse:
+        if self._head is None:
+            raise RuntimeError("the application has not called start_response")
+        status, headers = self._head
+        return _WsgiResponse(body, status, Headers(headers), direct_passthrough=True)
 
     def _write(self, data: bytes) -> None:
-        """Be what `start_response` returns. What is written goes out before what is yielded."""
-        _check_part(data)
-        if data:
-            self._has_begun = True
-            self._written.append(data)
+        """Be what `start_response` returns: send this, or put it in front of what is yielded next.
 
-    def _take_written(self) -> Iterator[bytes]:
-        while self._written:
-            yield self._written.popleft()
+        Raises:
+            TypeError: that is not bytes.
+            ValueError: that is more than Content-Length says.
+            PeerGone: the client has left, or takes too little.
+        """
+        _check_part(data)
+        if not data:
+            return
+        self._has_begun = True
+        self.body.write(data)
+        if self.body.has_result or not self._is_shown:
+            return
+        if self._response is None:
+            self._response = self._make(self.body)
+        self._context.send_now(self._response)
+        if self.body.has_written:
+            raise ValueError("the application has written more than its Content-Length")
+
+
+class _Body:
+    """The parts of a response: first what is written, then what the application has returned."""
+
+    def __init__(self) -> None:
+        self._written: deque[bytes] = deque()
+        self._result: Iterable[bytes] | None = None
+        self._yielded: Iterator[bytes] | None = None
+
+    @property
+    def has_written(self) -> bool:
+        return bool(self._written)
+
+    @property
+    def has_result(self) -> bool:
+        return self._result is not None
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+
+    def follow(self, result: Iterable[bytes]) -> None:
+        """Say what comes after what is written so far."""
+        self._result = result
+        self._yielded = iter(result)
+
+    def look_ahead(self) -> None:
+        """Have the first part made."""
+        first = next(self, b"")
+        if first:
+            self._written.appendleft(first)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next part that is not empty.
+
+        Raises:
+            NotYet: the application has not returned yet.
+        """
+        while not self._written:
+            if self._yielded is None:
+                raise NotYet
+            part = next(self._yielded, _END)
+            if part is not _END:
+                _check_part(part)
+                if part:
+                    self._written.append(part)  # behind what was written while it was made
+            elif not self._written:
+                raise StopIteration
+        return self._written.popleft()
+
+    def close(self) -> None:
+        """Close what the application has returned, once."""
+        result, self._result, self._yielded = self._result, None, None
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()
 
 
 class _WsgiResponse(BoundResponse):
     """What the application says, and nothing that it does not say."""
 
+    has_begun = True
     default_mimetype = None
     automatically_set_content_length = False
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         """Return the header fields as they are; werkzeug would improve some."""
         del environ
-        if self.status_code in _WITHOUT_BODY:
+        if self.status[:3] in _WITHOUT_BODY:
             self.headers.remove("Content-Length")
         return self.headers
-
-
-class _Body:
-    """The parts of a response, and what the application wants to be closed after them."""
-
-    def __init__(self, parts: Iterator[bytes], result: Iterable[bytes]) -> None:
-        self._parts = parts
-        self._result = result
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._parts
-
-    def close(self) -> None:
-        _close(self._result)
 
 
 class _FileWrapper(FileWrapper):
@@ -285,9 +334,3 @@ def _check_part(part: object) -> None:
     if not isinstance(part, bytes):
         msg = f"the application has yielded or written {type(part).__name__} instead of bytes"
         raise TypeError(msg)
-
-
-def _close(result: Iterable[bytes]) -> None:
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()
