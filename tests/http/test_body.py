@@ -6,11 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from handy_ws import HttpResponse
 from handy_ws.http.body import ChunkedBody, SizedBody
 from handy_ws.http.head import BadRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.http.conftest import poll
 from tests.http.raw_http import get, post
 
 if TYPE_CHECKING:
@@ -226,3 +228,20 @@ def test_a_client_that_leaves_in_its_body_is_forgotten(serve: Serve) -> None:
     client.send(post("/", b"hello")[:-1])
     client.sock.close()
     assert serve.client(server).get("/").status == 200
+
+
+def test_uploaded_files_are_closed_when_the_response_is_over(serve: Serve) -> None:
+    files = []
+
+    def handle(context: HttpRequestContext) -> HttpResponse:
+        files.append(context.request.files["one"])
+        return HttpResponse(iter(lambda: files[0].read(2), b""))  # read while it is sent
+
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="one"; filename="a"\r\n\r\n'
+        b"content\r\n--x--\r\n"
+    )
+    client = serve.client(serve(handle))
+    answer = client.request(post("/", form, "Content-Type: multipart/form-data; boundary=x"))
+    assert answer.body == b"content"
+    poll(lambda: files[0].stream.closed)

@@ -85,6 +85,11 @@ class HttpRequestContext:
             self._request = self.source.request(self.head, self._body)
         return self._request
 
+    def close_uploads(self) -> None:
+        """Close the files that came with the request; for the server, when the response is over."""
+        if self._request is not None:
+            self._request.close()
+
     def environ(self) -> dict[str, Any]:
         """Return a WSGI environ (PEP 3333) of the request, for the caller to keep and to change.
 

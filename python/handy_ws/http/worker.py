@@ -13,6 +13,7 @@ import logging
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -241,7 +242,7 @@ class Worker(threading.Thread):
             _close_response(response)
             response = _failure()
             outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
-        outgoing.on_close(response.close)
+        outgoing.on_close(partial(_close, response, context))
         if isinstance(response, BoundResponse) and response.is_bound:
             outgoing.bind()
         return outgoing
@@ -385,6 +386,14 @@ def _waits_for_continue(head: RequestHead) -> bool:
 
 def _failure() -> HttpResponse:
     return HttpResponse("Internal Server Error\n", 500)
+
+
+def _close(response: HttpResponse, context: HttpRequestContext) -> None:
+    """Close what belongs to a request and its response, which is over."""
+    try:
+        response.close()
+    finally:
+        context.close_uploads()
 
 
 def _close_response(response: HttpResponse) -> None:
