@@ -12,7 +12,7 @@ import pytest
 from tests.cli.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -36,9 +36,10 @@ class Serve:
         port = [] if "--port" in arguments else ["--port", "0"]
         return self.run("-m", "handy_ws", "serve", *arguments, *port)
 
-    def run(self, *arguments: str) -> Program:
+    def run(self, *arguments: str, descriptors: Sequence[int] = ()) -> Program:
         """Run Python."""
-        return self._stack.enter_context(Program(list(arguments), self.directory))
+        program = Program(list(arguments), self.directory, descriptors)
+        return self._stack.enter_context(program)
 
 
 @pytest.fixture

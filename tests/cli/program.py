@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 from tests.http.raw_http import RawClient
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -36,9 +37,12 @@ class Program:
     Args:
         arguments: of the interpreter.
         directory: in which it runs.
+        descriptors: what else it gets.
     """
 
-    def __init__(self, arguments: list[str], directory: Path) -> None:
+    def __init__(
+        self, arguments: list[str], directory: Path, descriptors: Sequence[int] = ()
+    ) -> None:
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             # As in the background of a shell: a child would inherit that, and be deaf to Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,6 +55,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=descriptors,
             start_new_session=True,  # so that all of its processes can be sent a signal
         )
         assert self.process.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,20 @@ def test_other_files_matter_if_they_are_named(serve: Serve) -> None:
     program.address()
     assert program.error().count(AGAIN) == 1
     assert f"{AGAIN}pages/index.html\n" in program.error()
+
+
+def test_a_socket_that_was_inherited_is_passed_on(serve: Serve) -> None:
+    serve.write(served("one"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        command = ["-m", "handy_ws", "serve", "program:hello", "--reload", "--fd", str(fd)]
+        program = serve.run(*command, descriptors=[fd])
+        address = listener.getsockname()
+        assert program.address() == address
+        assert ask(address)[0] == "one"
+        serve.write(served("two"))
+        assert program.address() == address
+        assert ask(address)[0] == "two"
 
 
 def test_directories_can_be_chosen(serve: Serve) -> None:

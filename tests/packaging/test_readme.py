@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import handy_ws
 import pytest
-from handy_ws import ServerConfig, WebSocketConfig
+from handy_ws import HttpServer, ServerConfig, WebSocketConfig
 from websockets.sync.client import connect
 
+from tests.http.raw_http import RawClient
 from tests.slowness import without_slow_callbacks
 
 if TYPE_CHECKING:
@@ -67,6 +69,22 @@ def test_the_example_greets_answers_broadcasts_and_stops(program: subprocess.Pop
         assert "CloseCause.SERVER_STOP" in output
         assert without_slow_callbacks(errors) == ""
         assert program.returncode == 0
+
+
+def test_the_other_examples_run_behind_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("static").mkdir()
+    monkeypatch.setattr(HttpServer, "start", lambda _server: None)  # it would block
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    for block in [example(), *re.findall(r"```python\n(.*?)```", README, re.DOTALL)[1:]]:
+        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102 - our own examples
+    with HttpServer(namespace["paths"], ServerConfig(port=0)) as server:
+        for target, body in (("/hello?name=A", b"Hello, A!\n"), ("/x", b"All other pages\n")):
+            with RawClient(server.address) as client:
+                assert client.get(target).body == body
 
 
 def test_the_table_of_the_api_has_every_name_and_no_other() -> None:

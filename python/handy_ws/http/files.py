@@ -95,11 +95,10 @@ class FileHandler(HttpRequestHandler):
     request's path names. A directory is answered with its ``index.html``. Methods other than GET
     and HEAD get 405.
 
-    werkzeug's ``<path:path>`` never matches an empty path. So a handler that has a whole site
-    below a `PathHandler`, its front page included, needs two rules::
+    werkzeug's ``<path:path>`` never matches an empty path. So let a handler that has a whole site,
+    its front page included, be the fallback::
 
-        files = FileHandler("static")
-        PathHandler().add("/chat", chat).add("/", files).add("/<path:path>", files)
+        PathHandler(fallback=FileHandler("site")).add("/chat", chat)
     """
 
     def __init__(
