@@ -43,7 +43,7 @@ help:  ## Show this list
 demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080)
 	@exec $(BIN)/python examples/chat/server.py --port $(PORT)
 
-test: $(DONE)/wheel $(DONE)/test-tools chromium wrk  ## Run all tests: Rust, Python, browser
+test: $(DONE)/wheel $(DONE)/test-tools chromium tls-clients wrk  ## Run all tests: Rust, Python, browser
 	cargo test --locked --quiet
 	$(BIN)/python -m pytest
 
@@ -59,9 +59,12 @@ CONFORMANCE := $(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstes
 
 autobahn: wstest  ## Run the whole conformance suite (REPEAT=1), half an hour; reports/autobahn
 	$(CONFORMANCE) --report reports/autobahn --repeat $(REPEAT)
+	$(CONFORMANCE) --report reports/autobahn-wss --scheme wss --sample --repeat $(REPEAT)
 
 autobahn-sample: wstest  ## Run it without the long cases, two minutes; reports/autobahn-sample
 	$(CONFORMANCE) --report reports/autobahn-sample --sample --timeout 600
+	$(CONFORMANCE) --report reports/autobahn-sample-wss --scheme wss --timeout 600 \
+	    --compression none --groups 1 2 3 4 5 6 7 10
 
 differential: $(DONE)/wheel $(DONE)/test-tools  ## Compare STREAMS=100000 random streams with others
 	$(BIN)/python -m tests.differential.run --jobs 2 --streams $(STREAMS) --seed $(SEED)
@@ -94,7 +97,7 @@ clean:  ## Remove everything that was made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: lint-rust lint-python wstest chromium wrk
+.PHONY: lint-rust lint-python wstest chromium tls-clients wrk
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -107,7 +110,7 @@ lint-python: $(DONE)/wheel $(DONE)/dev-tools $(DONE)/docs-tools
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest handy_ws._core
 
-wstest: $(DONE)/wheel
+wstest: $(DONE)/wheel $(DONE)/test-tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" tests/conformance/install $(AUTOBAHN)
 
 # The tests look for these names too.
@@ -115,6 +118,10 @@ chromium:
 	@for name in $${CHROMIUM:-chromium} chromium-browser google-chrome google-chrome-stable; do \
 	    ! command -v "$$name" >/dev/null || exit 0; done; \
 	.ci/apt-install "The browser tests need Chromium" chromium fonts-liberation
+
+tls-clients:
+	@for name in curl openssl; do command -v $$name >/dev/null || \
+	    .ci/apt-install "The tests of TLS need $$name" $$name; done
 
 wrk:
 	@command -v wrk >/dev/null || .ci/apt-install "The benchmarks of HTTP need wrk" wrk

@@ -1,4 +1,7 @@
-"""What holds for all tests: no server leaves a thread behind, and property tests are repeatable."""
+"""What holds for all tests: no server leaves a thread behind, and property tests are repeatable.
+
+And the certificates, which are made once.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from tests.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +27,25 @@ settings.load_profile("handy_ws")
 settings.register_profile(
     "fuzz", derandomize=False, deadline=None, max_examples=500, print_blob=True
 )
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The authority that clients trust, with a certificate for servers."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another authority, that nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("other_authority"))
+
+
+@pytest.fixture(params=["1.2", "1.3"])
+def tls_version(request: pytest.FixtureRequest) -> str:
+    """Each version of TLS that is spoken."""
+    version: str = request.param
+    return version
 
 
 @pytest.fixture(autouse=True)

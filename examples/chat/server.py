@@ -51,6 +51,7 @@ from handy_ws import (
     HttpServer,
     PathHandler,
     ServerConfig,
+    TlsConfig,
     WebSocketBinaryMessage,
     WebSocketConfig,
     WebSocketConnection,
@@ -252,8 +253,13 @@ def main() -> None:
     """Serve until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="A chat room with its web page.")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--certificate", help="a PEM file: speak https and wss")
+    parser.add_argument("--private-key", help="the PEM file with its key")
+    arguments = parser.parse_args()
+    tls = arguments.certificate and TlsConfig(arguments.certificate, arguments.private_key)
     config = ServerConfig(
-        port=parser.parse_args().port,
+        port=arguments.port,
+        tls=tls,
         default_headers=HEADERS,
         websocket=WebSocketConfig(max_message_size=16 * 1024),
     )
@@ -266,7 +272,8 @@ def main() -> None:
     server = HttpServer(paths, config)
     room.manager = server.websocket_manager
     with server:
-        print(f"Chatting at http://{server.address[0]}:{server.address[1]}/", flush=True)
+        scheme = "https" if tls else "http"
+        print(f"Chatting at {scheme}://{server.address[0]}:{server.address[1]}/", flush=True)
         server.wait()
 
 

@@ -20,6 +20,7 @@ from handy_ws.http.handlers import HttpRequestHandler, PathHandler
 from handy_ws.http.request import HttpRequest
 from handy_ws.http.response import HttpResponse
 from handy_ws.http.server import HttpServer
+from handy_ws.http.tls import TlsConfig
 from handy_ws.http.wsgi import WsgiHandler
 from handy_ws.websocket.enums import CloseCause, CloseCode, SendResult
 from handy_ws.websocket.handler import WebSocketHandler
@@ -42,6 +43,7 @@ __all__ = [
     "PathHandler",
     "SendResult",
     "ServerConfig",
+    "TlsConfig",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
     "WebSocketConfig",

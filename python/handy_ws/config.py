@@ -19,9 +19,10 @@ from typing import Any, Literal
 from handy_ws.http.forwarded import checked_headers, checked_proxies
 from handy_ws.http.listener import checked_descriptor
 from handy_ws.http.syntax import is_field_value, is_token
+from handy_ws.http.tls import TlsConfig
 from handy_ws.http.unix_socket import checked_path
 
-__all__ = ["CompressionConfig", "ServerConfig", "WebSocketConfig"]
+__all__ = ["CompressionConfig", "ServerConfig", "TlsConfig", "WebSocketConfig"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -199,9 +200,10 @@ class ServerConfig:
         max_head_size: the largest request head (request line and header fields), in bytes.
             Beyond it: 431, or 414 if not even the request line fits. Default 64 KiB.
         max_header_count: the most header fields of a request. Beyond it: 431. Default 100.
-        head_timeout: seconds for the whole request head, from the accept or, on a kept-alive
-            connection, from its first byte. Beyond it: 408. Before that, as long again for a
-            header of the PROXY protocol. Default 10.
+        head_timeout: seconds for the whole request head, from the accept, so that it includes the
+            TLS handshake, or on a kept-alive connection from its first byte. Beyond it: 408, or
+            just the end of a handshake. Before that, as long again for a header of the PROXY
+            protocol. Default 10.
         keep_alive_timeout: seconds that a connection may wait between requests. Default 5.
         max_body_size: the largest request body, in bytes, after the chunks are put together.
             Beyond it: 413. Default 16 MiB.
@@ -229,6 +231,8 @@ class ServerConfig:
         proxy_protocol: whether connections from trusted proxies begin with a header of the PROXY
             protocol, version 2 or 1. Those that do not are closed. From other peers no header is
             read. Default False.
+        tls: a `TlsConfig` to speak https and wss, and nothing else. Default ``None``, http and
+            ws.
         websocket: the limits of the WebSocket connections.
     """
 
@@ -254,6 +258,7 @@ class ServerConfig:
     trusted_proxies: Collection[str] = ()
     forwarded_headers: Collection[str] = ("X-Forwarded-For", "X-Forwarded-Proto")
     proxy_protocol: bool = False
+    tls: TlsConfig | None = None
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
 
     def __post_init__(self) -> None:
@@ -285,6 +290,8 @@ class ServerConfig:
             raise _wrong(self, "proxy_protocol", "must be True or False")
         if self.proxy_protocol and not self.trusted_proxies:
             raise _wrong(self, "proxy_protocol", "needs trusted_proxies, or nobody may speak it")
+        if not isinstance(self.tls, TlsConfig | None):
+            raise _wrong(self, "tls", "must be a TlsConfig or None")
         if not isinstance(self.websocket, WebSocketConfig):
             raise _wrong(self, "websocket", "must be a WebSocketConfig")
         # A copy, so that what was checked is what is used.

@@ -20,6 +20,8 @@ from websockets.sync.client import connect
 if TYPE_CHECKING:
     from websockets.sync.connection import Connection
 
+    from tests.certificates import Issued
+
 # Chromium itself writes this on the console, for every attempt to connect that fails.
 UNREACHABLE = "WebSocket connection to "
 # The page writes this for every "error" message of the server.
@@ -31,7 +33,8 @@ DEADLINE = 15.0
 class ChatServer:
     """The server, and robots that visit it without a browser."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Issued | None = None) -> None:
+        self._certificate = certificate
         self.port = 0  # the system chooses at the first start; then it stays
         self._process: subprocess.Popen[str] | None = None
         self._robots = ExitStack()
@@ -39,12 +42,17 @@ class ChatServer:
     @property
     def url(self) -> str:
         """The address of the page."""
-        return f"http://127.0.0.1:{self.port}/"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
         """Start it and wait until it serves."""
+        options = ["--port", str(self.port)]
+        if self._certificate is not None:
+            certificate, private_key = map(str, self._certificate)
+            options += ["--certificate", certificate, "--private-key", private_key]
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "--port", str(self.port)],
+            [sys.executable, str(SCRIPT), *options],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -91,6 +91,7 @@ class Options:
     report: Path
     server: Sequence[str]
     agent: str
+    scheme: str
     compression: str
     cases: Sequence[str]
     timeout: float
@@ -143,7 +144,9 @@ def play(options: Options, port: int) -> Verdicts:
             {
                 "outdir": str(report),
                 "options": dict.fromkeys(PATIENT, PATIENCE),
-                "servers": [{"agent": options.agent, "url": f"ws://127.0.0.1:{port}"}],
+                "servers": [
+                    {"agent": options.agent, "url": f"{options.scheme}://127.0.0.1:{port}"}
+                ],
                 "cases": list(options.cases),
                 "exclude-cases": [],
                 "exclude-agent-cases": {},
@@ -227,7 +230,10 @@ def run_once(options: Options) -> str:
     """
     options.report.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    command = [part.replace("{compression}", options.compression) for part in options.server]
+    command = [
+        part.replace("{scheme}", options.scheme).replace("{compression}", options.compression)
+        for part in options.server
+    ]
     text, complaints = [], []
     try:
         with running_server(command, options.report / "server.log") as port:
@@ -250,7 +256,8 @@ def summary(verdicts: Verdicts) -> str:
 
 def run_and_tell(title: str, options: Options) -> bool:
     """Run once, print how it went and where the report is, and return whether all is well."""
-    title = f"{title}, {options.compression}"
+    over = "" if options.scheme == "ws" else f" over {options.scheme}"
+    title = f"{title}{over}, {options.compression}"
     try:
         text, good = f"{title}: {run_once(options)}", True
     except Failure as failure:
@@ -298,6 +305,7 @@ def parse(command_line: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--wstest", type=Path, required=True, help="made by ./install")
     add("--report", type=Path, required=True, help="directory for the reports, one per mode")
+    add("--scheme", choices=("ws", "wss"), default="ws", help="wss is by TLS")
     add("--compression", choices=MODES, nargs="+", default=MODES[1:], help="modes, one run each")
     add("--jobs", type=positive, default=1, metavar="N", help="run N modes at the same time")
     add("--groups", type=int, choices=GROUPS, nargs="+", default=GROUPS, metavar="N")
@@ -312,9 +320,9 @@ def parse(command_line: Sequence[str] | None) -> argparse.Namespace:
         type=shlex.split,
         default=[
             *(sys.executable, str(Path(__file__).with_name("server.py"))),
-            *("--compression", "{compression}"),
+            *("--scheme", "{scheme}", "--compression", "{compression}"),
         ],
-        help="another server's command, where {compression} stands for the mode; "
+        help="another server's command, in which {scheme} and {compression} stand for those; "
         "it prints its port first and ends at SIGINT",
     )
     arguments = parser.parse_args(command_line)
@@ -333,6 +341,7 @@ def main(command_line: Sequence[str] | None = None) -> int:
             report=arguments.report / mode,
             server=arguments.server,
             agent=arguments.agent,
+            scheme=arguments.scheme,
             compression=mode,
             cases=arguments.cases,
             timeout=arguments.timeout,

@@ -75,6 +75,7 @@ def options(tmp_path: Path) -> Options:
         report=tmp_path,
         server=[],
         agent="server",
+        scheme="ws",
         compression="takeover",
         cases=[case for case in CASES if case.startswith(("2.", "3."))],
         timeout=1.0,
@@ -359,6 +360,17 @@ def test_it_tells_of_the_cases_and_of_the_server(
 
 def test_one_mode_that_fails_is_a_failure(run: Callable[..., int]) -> None:
     assert run(suite(agreed=NO_TAKEOVER), "--groups", "13") == 1
+
+
+def test_the_suite_and_the_server_are_told_the_scheme(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = f"'{sys.executable}' -c '{WAIT}sys.exit(sys.argv[1:] != [\"wss\"])' {{scheme}}"
+    arguments = ["--scheme", "wss", "--compression", "takeover", "--groups", "2"]
+    assert run(suite(), *arguments, "--server", server) == 0
+    assert "conformance run 1 of 1 over wss, takeover: 11 cases" in capsys.readouterr().out
+    spec = json.loads((tmp_path / "report" / "takeover" / "spec.json").read_text())
+    assert spec["servers"][0]["url"] == "wss://127.0.0.1:1234"
 
 
 def test_results_of_an_earlier_run_do_not_count(

@@ -51,12 +51,13 @@ class Example:
     Args:
         script: the file, relative to the directory of the examples.
         directory: where its standard error is kept.
+        options: more of them for the script.
 
     Raises:
         AssertionError: it printed no address in time, or it did not end as it should.
     """
 
-    def __init__(self, script: str, directory: Path) -> None:
+    def __init__(self, script: str, directory: Path, *options: str) -> None:
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             # As in the background of a shell: a child would inherit that, and be deaf to Ctrl-C.
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,7 +66,7 @@ class Example:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-X", "dev", *_OPTIONS.get(script, [])),
-                    *(str(EXAMPLES / script), "--port", "0"),
+                    *(str(EXAMPLES / script), "--port", "0", *options),
                 ],
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -26,12 +26,13 @@ PATHS = {
     "chat/server.py": "/chat",
 }
 WITH_A_LOGIN = {"flask_app.py", "django_app.py"}  # the clients of these are browsers
+WITH_TLS = {"tls_echo.py"}  # whose own test says goodbye to clients
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def test_no_example_is_forgotten() -> None:
     scripts = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
-    assert scripts == set(PATHS) | WITH_A_LOGIN
+    assert scripts == set(PATHS) | WITH_A_LOGIN | WITH_TLS
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -47,7 +48,7 @@ def test_a_signal_says_goodbye_to_clients_and_ends_it_cleanly(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("script", [*PATHS, *sorted(WITH_A_LOGIN)])
+@pytest.mark.parametrize("script", [*PATHS, *sorted(WITH_A_LOGIN | WITH_TLS)])
 def test_a_signal_with_nobody_there(
     script: str, number: signal.Signals, start: Callable[[str], Example]
 ) -> None:

@@ -40,6 +40,31 @@ def serve() -> Iterator[Serve]:
     assert server_threads() == before
 
 
+class Clock:
+    """The time as servers see it: it passes, and jumps ahead where a test says so."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def advance(self, seconds: float, server: HttpServer) -> None:
+        """Let so much time pass at once, and the server see what that means."""
+        self._ahead += seconds
+        assert server._run is not None
+        server._run.acceptor._poller.wake(surely=True)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Make a clock for the deadlines of the HTTP side."""
+    clock = Clock()
+    monkeypatch.setattr("handy_ws.http.acceptor.monotonic", clock)
+    monkeypatch.setattr("handy_ws.http.waiting.monotonic", clock)
+    return clock
+
+
 @pytest.fixture
 def events() -> Iterator[Callable[[], threading.Event]]:
     """Make events that are all set when the test ends, so that no handler is stuck."""

@@ -1,4 +1,4 @@
-"""An HTTP client made of a plain socket, which does only what it is told.
+"""An HTTP client made of a plain socket, or of one with TLS, which does only what it is told.
 
 It sends bytes as they are given, in pieces if so asked, reads responses one at a time, and never
 waits without a deadline.
@@ -6,11 +6,13 @@ waits without a deadline.
 
 from __future__ import annotations
 
+import select
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from typing import Self
 
 DEADLINE = 10.0
@@ -37,7 +39,11 @@ class RawClient:
     """One connection to a server."""
 
     def __init__(
-        self, address: tuple[str, int] | str | bytes, *, receive_buffer: int | None = None
+        self,
+        address: tuple[str, int] | str | bytes,
+        *,
+        receive_buffer: int | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.sock = socket.socket(_family(address))
         if receive_buffer is not None:
@@ -50,6 +56,8 @@ class RawClient:
             raise
         if self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.sock = wrap(self.sock, context)
         self.received = b""
 
     def __enter__(self) -> Self:
@@ -62,7 +70,7 @@ class RawClient:
         """Have the system receive in large pieces, if it did in small ones."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         self.sock.sendall(data)
 
     def request(self, data: bytes, method: str = "GET") -> Response:
@@ -139,6 +147,10 @@ class RawClient:
             pieces.append(data)
         return b"".join(pieces)
 
+    def is_open(self) -> bool:
+        """Look whether nothing has come, neither a byte nor the end."""
+        return not select.select([self.sock], [], [], 0)[0]
+
     def is_closed(self) -> bool:
         """Wait for the server to close the connection without another byte."""
         try:
@@ -151,6 +163,15 @@ def _family(address: tuple[str, int] | str | bytes) -> socket.AddressFamily:
     if not isinstance(address, tuple):
         return socket.AF_UNIX
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def wrap(
+    sock: socket.socket, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
+    """Do the TLS handshake; the end of the connection without a close_notify is an error then."""
+    return context.wrap_socket(
+        sock, server_hostname="localhost", suppress_ragged_eofs=False, session=session
+    )
 
 
 def get(target: str = "/", *fields: str) -> bytes:

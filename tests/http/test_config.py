@@ -33,6 +33,7 @@ DEFAULTS = {
     "trusted_proxies": (),
     "forwarded_headers": ("X-Forwarded-For", "X-Forwarded-Proto"),
     "proxy_protocol": False,
+    "tls": None,
     "websocket": WebSocketConfig(),
 }
 WEBSOCKET_DEFAULTS = {

@@ -101,7 +101,7 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
     ours, theirs = socket.socketpair()
     poller = Poller()
     config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
-    room = WaitingRoom(config, Answers({}), poller)
+    room = WaitingRoom(config, None, Answers({}), poller)
     with theirs:
         theirs.settimeout(10)
         ours.setblocking(False)

@@ -32,6 +32,7 @@ PUBLIC_NAMES = {
     "PathHandler",
     "SendResult",
     "ServerConfig",
+    "TlsConfig",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
     "WebSocketConfig",

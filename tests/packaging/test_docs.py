@@ -15,6 +15,9 @@ from tests.http.raw_http import RawClient, post
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+if TYPE_CHECKING:
+    from tests.certificates import Authority
+
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDES = sorted(path.name for path in DOCS.glob("*.md") if "```python" in path.read_text())
 
@@ -39,8 +42,11 @@ def test_there_are_guides_with_examples() -> None:
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_examples_of_a_guide_run_from_top_to_bottom(
-    guide: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guide: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, authority: Authority
 ) -> None:
+    (tmp_path / "fullchain.pem").write_bytes(authority.server.certificate.read_bytes())
+    (tmp_path / "privkey.pem").write_bytes(authority.server.private_key.read_bytes())
+    (tmp_path / "clients.pem").write_bytes(authority.file.read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(HttpServer, "start", lambda _server: None)  # it would block
     namespace: dict[str, Any] = {"__name__": guide}

@@ -16,7 +16,8 @@ from handy_ws import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from handy_ws import HttpRequestHandler
+    from handy_ws import TlsConfig
+    from handy_ws.http.handlers import Handler
 
 
 class Serve(Protocol):
@@ -24,8 +25,9 @@ class Serve(Protocol):
 
     def __call__(
         self,
-        handler: WebSocketMessageHandler | HttpRequestHandler,
+        handler: WebSocketMessageHandler | Handler,
         websocket: WebSocketConfig = ...,
+        tls: TlsConfig | None = ...,
     ) -> HttpServer: ...
 
 
@@ -34,13 +36,14 @@ def serve() -> Iterator[Serve]:
     servers: list[HttpServer] = []
 
     def start(
-        handler: WebSocketMessageHandler | HttpRequestHandler,
+        handler: WebSocketMessageHandler | Handler,
         websocket: WebSocketConfig = WebSocketConfig(),  # noqa: B008 - it is frozen
+        tls: TlsConfig | None = None,
     ) -> HttpServer:
         http_handler = (
             WebSocketHandler(handler) if isinstance(handler, WebSocketMessageHandler) else handler
         )
-        server = HttpServer(http_handler, ServerConfig(port=0, websocket=websocket))
+        server = HttpServer(http_handler, ServerConfig(port=0, websocket=websocket, tls=tls))
         server.start_in_thread()
         servers.append(server)
         return server

@@ -8,7 +8,12 @@ from __future__ import annotations
 import dataclasses
 import socket
 import struct
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from tests.http.raw_http import wrap
+
+if TYPE_CHECKING:
+    import ssl
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the sample of RFC 6455 section 1.3, and what answers it
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -84,6 +89,7 @@ class RawWebSocket:
         *,
         receive_buffer: int | None = None,
         source: str | None = None,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.socket = socket.socket(
             socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM
@@ -95,12 +101,20 @@ class RawWebSocket:
         self.socket.settimeout(PATIENCE)
         self.socket.connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.socket = wrap(self.socket, context)
         self._unread = b""
 
     @classmethod
-    def open(cls, address: tuple[str, int], *, receive_buffer: int | None = None) -> Self:
+    def open(
+        cls,
+        address: tuple[str, int],
+        *,
+        receive_buffer: int | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> Self:
         """Connect and do the opening handshake."""
-        client = cls(address, receive_buffer=receive_buffer)
+        client = cls(address, receive_buffer=receive_buffer, context=context)
         client.upgrade()
         return client
 

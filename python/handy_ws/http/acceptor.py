@@ -35,6 +35,7 @@ from handy_ws.http.waiting import WaitingRoom
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from handy_ws._core import TlsContext
     from handy_ws.config import ServerConfig
     from handy_ws.http.listener import Listener
     from handy_ws.http.pool import WorkerPool
@@ -66,6 +67,7 @@ class Acceptor(threading.Thread):
         self,
         listener: Listener,
         config: ServerConfig,
+        tls: TlsContext | None,
         answers: Answers,
         on_end: Callable[[float], None],
     ) -> None:
@@ -74,6 +76,7 @@ class Acceptor(threading.Thread):
         Args:
             listener: the listening socket; it is closed by the acceptor from here on.
             config: the limits.
+            tls: what to speak TLS with; None to speak none.
             answers: renders the error answers.
             on_end: called last on this thread, with the time (monotonic) at which all must be
                 over.
@@ -90,7 +93,7 @@ class Acceptor(threading.Thread):
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
         self._poller = Poller()
-        self._room = WaitingRoom(config, answers, self._poller)
+        self._room = WaitingRoom(config, tls, answers, self._poller)
         self._listener: Listener | None = listener
         self._poller.listen(listener)
         self._accept_again = inf

@@ -8,6 +8,7 @@ queue (acceptor to worker) and through `Acceptor.hand_back` (worker to acceptor)
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from handy_ws.http.pace import Pace
     from handy_ws.http.proxy_protocol import Introduction
     from handy_ws.http.response import Outgoing
-    from handy_ws.http.stream import PlainStream
+    from handy_ws.http.stream import Stream
 
 __all__ = ["Connection", "State"]
 
@@ -53,6 +54,8 @@ class State(Enum):
                      LINGERING <----------- closing, input left-+
                            |                                    |
                            +--> CLOSED <------------ closing ---+
+
+    A TLS handshake is a part of `READING_HEAD`: the bytes of a head come when it is over.
 
     `HEAD_READY`, `BODY_READY`, `WRITE_READY` and `BROKEN` mean: a worker has it, or it is in the
     queue to them. From the acceptor's states it can be closed at any time.
@@ -113,7 +116,7 @@ class Connection:
         "state",
     )
 
-    def __init__(self, sock: PlainStream, address: tuple[str, int]) -> None:
+    def __init__(self, sock: Stream, address: tuple[str, int]) -> None:
         """Make the connection of an accepted stream."""
         self.sock = sock
         self.address = address
@@ -185,10 +188,14 @@ class Connection:
             self.body = None
         entry = self.take_entry()
         outgoing, self.outgoing = self.outgoing, None
-        if outgoing is not None:
-            outgoing.close()
         with suppress(OSError):
-            self.sock.close()
+            if outgoing is None:
+                self.sock.close()
+            else:
+                outgoing.close()
+                # It has broken off: a close_notify would say that it is whole, where nothing else
+                # marks its end (RFC 9112 section 9.8).
+                os.close(self.sock.detach())
         if entry is not None and outgoing is not None and outgoing.status:
             # The client has left in the middle of the response.
             entry.write(outgoing.status, outgoing.body_sent)

@@ -13,7 +13,6 @@ from handy_ws.http.request import make_environ
 from handy_ws.http.response import HttpResponse
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
     from io import BufferedIOBase
 
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpRequestContext", "TakeOver"]
 
-#: Receives a socket, the 101 response that it has to send, and what came after the request head.
-TakeOver: TypeAlias = "Callable[[socket.socket, bytes, bytes], None]"
+#: Receives a socket, or what stands for one with TLS; the 101 response that it has to send; and
+#: what came after the request head.
+TakeOver: TypeAlias = "Callable[[Any, bytes, bytes], None]"
 
 
 class Upgrade(NamedTuple):
@@ -139,7 +139,9 @@ class HttpRequestContext:
             take_over: called on a worker thread as ``take_over(sock, response, received)``. It
                 has to send `response`, the whole 101, first; `received` are bytes that came
                 after the head. The socket is nonblocking and in no selector, and belongs to the
-                callee from then on. If it raises, the socket is closed.
+                callee from then on. If it raises, the socket is closed. With TLS it is an object
+                with the methods ``recv``, ``send``, ``shutdown``, ``close`` and ``fileno`` of one,
+                and ``flush()`` for what ``send`` took and the system did not (``unsent``).
             on_cancel: called if `take_over` is not called in the end, or has raised.
 
         Raises:

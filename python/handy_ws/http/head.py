@@ -30,10 +30,14 @@ from handy_ws.http.syntax import NOT_CONTROL, is_token, valid_authority
 if TYPE_CHECKING:
     from io import BufferedIOBase
 
+    from handy_ws.http.tls import TlsSession
+
 __all__ = ["BadRequest", "RequestHead", "RequestSource", "find_head_end", "parse_head"]
 
 _VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")
 _HEAD_END: Final = b"\r\n\r\n"
+#: The first byte of a TLS client: RFC 8446 section 5.1.
+_TLS_HANDSHAKE: Final = 0x16
 #: Fields that frame a message or choose its receiver: twice is an attack or a bug.
 _SINGLE: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "sec-websocket-key", "sec-websocket-version"}
@@ -165,6 +169,7 @@ class RequestSource:
         remote_address: host and port of the client.
         local_address: host and port that the server is bound to.
         scheme: ``"http"``, or ``"https"`` if the client speaks TLS.
+        tls: what is known of the TLS session, None without one.
         host: what a proxy says that the client took for the Host; None if there is nothing to say.
         path_params: what the rule of a `PathHandler` took from the path, or None.
         user: what `authorize` has set as `HttpRequest.user`.
@@ -177,6 +182,7 @@ class RequestSource:
         "path_params",
         "remote_address",
         "scheme",
+        "tls",
         "user",
     )
 
@@ -185,12 +191,14 @@ class RequestSource:
         head_bytes: bytes,
         remote_address: tuple[str, int],
         local_address: tuple[str, int],
+        tls: TlsSession | None = None,
     ) -> None:
         """Keep what a request is made of."""
         self.head_bytes = head_bytes
         self.remote_address = remote_address
         self.local_address = local_address
-        self.scheme = "http"
+        self.scheme = "http" if tls is None else "https"
+        self.tls = tls
         self.host: str | None = None
         self.path_params: dict[str, Any] | None = None
         self.user: Any = None
@@ -246,6 +254,8 @@ def find_head_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:
 
 def _check_beginning(buffer: bytes | bytearray, scanned: int) -> None:
     if scanned == 0 and buffer != b"\r" and not is_token(chr(buffer[0])):
+        if buffer[0] == _TLS_HANDSHAKE:
+            raise BadRequest(400, "TLS is not spoken here: use http:// or ws://")
         raise BadRequest(400, "this is not an HTTP request")
     new = max(0, scanned - 1)
     line_feeds = buffer.count(b"\n", scanned)

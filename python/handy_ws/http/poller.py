@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from handy_ws.http.listener import Listener
-    from handy_ws.http.stream import PlainStream
+    from handy_ws.http.stream import Stream
 
 __all__ = ["READ", "WRITE", "Poller", "wait_for_room"]
 
@@ -30,7 +30,7 @@ READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
 
 
-def wait_for_room(sock: PlainStream, timeout: float) -> bool:
+def wait_for_room(sock: Stream, timeout: float) -> bool:
     """Wait at most `timeout` seconds until a socket takes more, or is dead; say whether it does."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)

@@ -7,6 +7,7 @@ with an underscore in their name are left out, or a client could forge the ones 
 
 from __future__ import annotations
 
+import base64
 import sys
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.tls import TlsSession
 
 __all__ = ["HttpRequest", "make_environ"]
 
@@ -25,7 +27,7 @@ _WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LE
 
 
 class HttpRequest(Request):
-    """An HTTP request: `werkzeug.wrappers.Request` with `path_params`.
+    """An HTTP request: `werkzeug.wrappers.Request` with `path_params` and `client_certificate`.
 
     Attributes:
         path_params: what the rule of a `PathHandler` took from the path, by name, converted as
@@ -43,6 +45,16 @@ class HttpRequest(Request):
         super().__init__(environ, populate_request=False)
         self.path_params: dict[str, Any] = path_params or {}
         self.user: Any = None
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        """The certificate that the client has proved to have the key of, in DER; None for none.
+
+        Clients are asked for one if `TlsConfig` has a ``client_ca``. Of a request that a proxy
+        has passed on it is the proxy's.
+        """
+        certificate: bytes | None = self.environ.get("handy_ws.client_certificate")
+        return certificate
 
 
 def make_environ(
@@ -80,9 +92,29 @@ def make_environ(
         # The body ends where the file ends, however it was framed on the wire.
         "wsgi.input_terminated": True,
     }
+    if source.scheme == "https":
+        environ["HTTPS"] = "on"
+    if source.tls is not None:
+        environ.update(_tls_environ(source.tls))
     for key, values in _by_key(head).items():
         environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
     return environ
+
+
+def _tls_environ(tls: TlsSession) -> dict[str, Any]:
+    """Return what Apache's mod_ssl would say of the session, and the certificate as it is."""
+    environ: dict[str, Any] = {"SSL_PROTOCOL": tls.version, "SSL_CIPHER": tls.cipher}
+    if tls.client_certificate is not None:
+        environ["SSL_CLIENT_CERT"] = _pem(tls.client_certificate)
+        environ["handy_ws.client_certificate"] = tls.client_certificate
+    return environ
+
+
+def _pem(certificate: bytes) -> str:
+    """Return a certificate in the form of RFC 7468 section 5."""
+    text = base64.b64encode(certificate).decode("ascii")
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
 
 
 def _by_key(head: RequestHead) -> dict[str, list[str]]:

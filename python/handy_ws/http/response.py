@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
     from handy_ws.http.pace import Pace
-    from handy_ws.http.stream import PlainStream
+    from handy_ws.http.stream import Stream
 
 __all__ = ["Answers", "BoundResponse", "HttpResponse", "NotYet", "Outgoing", "PeerGone", "Then"]
 
@@ -170,11 +170,11 @@ class Outgoing:
         """How many bytes of the body have been sent, without what marks chunks."""
         return max(0, self.progress - self._overhead)
 
-    def delivered(self, sock: PlainStream) -> int:
+    def delivered(self, sock: Stream) -> int:
         """Return how many bytes have got to the client, as far as the system knows."""
         return self.progress - sock.unsent - in_flight(sock)
 
-    def flush(self, sock: PlainStream, budget: int = 2**63) -> bool:
+    def flush(self, sock: Stream, budget: int = 2**63) -> bool:
         """Send what is at hand. Runs no code of the program.
 
         Args:
@@ -212,7 +212,7 @@ class Outgoing:
             raise PeerGone from error
         return not pending and not sock.unsent
 
-    def pump(self, sock: PlainStream) -> bool:
+    def pump(self, sock: Stream) -> bool:
         """Send all that the client takes now, taking from the iterator as needed.
 
         Returns:

@@ -23,6 +23,7 @@ from handy_ws.websocket.manager_run import join
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from handy_ws._core import TlsContext
     from handy_ws.http.server import HttpServer
     from handy_ws.websocket.manager import WebSocketManager
 
@@ -46,6 +47,7 @@ class Run:
         server: HttpServer,
         handle: Callable[..., Any],
         manager: WebSocketManager,
+        tls: TlsContext | None,
         on_end: Callable[[Run], None],
     ) -> None:
         """Bind the address.
@@ -54,6 +56,7 @@ class Run:
             server: whose run it is.
             handle: the handler.
             manager: the server's manager.
+            tls: what to speak TLS with; None to speak none.
             on_end: called with the run when it is over, on the acceptor's thread.
 
         Raises:
@@ -70,7 +73,7 @@ class Run:
         try:
             self._manager_run = manager.life.open_for_server()
             try:
-                self.acceptor = Acceptor(listener, config, answers, self._finish)
+                self.acceptor = Acceptor(listener, config, tls, answers, self._finish)
             except BaseException:
                 self._manager_run.discard()
                 raise

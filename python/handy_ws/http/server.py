@@ -8,6 +8,7 @@ and forks, is in `process.py`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from handy_ws.config import ServerConfig
 from handy_ws.http import process
 from handy_ws.http.handlers import handle_function
 from handy_ws.http.run import Run
+from handy_ws.http.tls import tls_context
 from handy_ws.websocket.manager import WebSocketManager
 from handy_ws.websocket.manager_run import GRACE, check_timeout
 
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from handy_ws._core import TlsContext
     from handy_ws.http.handlers import Handler
 
 __all__ = ["HttpServer"]
+
+_logger = logging.getLogger("handy_ws")
 
 _DEFAULT_STOP_TIMEOUT = 10.0
 #: How late a signal may be dealt with, in seconds. CPython only sets a flag for the main thread if
@@ -53,9 +58,11 @@ class HttpServer:
 
         Raises:
             TypeError: an argument is of the wrong type.
+            ValueError: a file that ``config.tls`` names cannot be used any more.
         """
         self._handle = handle_function(handler)
         self._config = _checked(ServerConfig() if config is None else config)
+        self._tls = _tls_of(self._config)
         self._manager = WebSocketManager(self._config.websocket, of_server=True)
         self._lock = threading.Lock()
         self._run: Run | None = None
@@ -68,7 +75,8 @@ class HttpServer:
         Raises:
             RuntimeError: set while the server is running.
             TypeError: set to something else than a `ServerConfig`.
-            ValueError: set to one with another `websocket`, which the manager already has.
+            ValueError: set to one with another `websocket`, which the manager already has, or
+                whose `tls` names a file that cannot be used any more.
         """
         return self._config
 
@@ -79,6 +87,7 @@ class HttpServer:
                 raise RuntimeError("the config of a server cannot be replaced while it is running")
             if _checked(config).websocket != self._config.websocket:
                 raise ValueError("the websocket config of a server cannot be replaced")
+            self._tls = _tls_of(config)
             self._config = config
 
     @property
@@ -135,7 +144,7 @@ class HttpServer:
             if self._run is not None:
                 msg = "the server is running already"
                 raise RuntimeError(msg)
-            run = Run(self, self._handle, self._manager, self._ended)
+            run = Run(self, self._handle, self._manager, self._tls, self._ended)
             self._run = run
             run.start()
         return run.acceptor
@@ -184,6 +193,22 @@ class HttpServer:
             if not run.has_current_thread():
                 run.wait(timeout + GRACE)
 
+    def reload_tls(self) -> None:
+        """Read certificate, key and client authorities anew, from the files of ``config.tls``.
+
+        They count for clients that connect from now on, which cannot resume older sessions.
+        Connections that are open, WebSockets too, go on as they are.
+
+        Raises:
+            RuntimeError: the server speaks no TLS.
+            ValueError: a file cannot be used; the message names the field. All stays as it was.
+        """
+        if self._tls is None:
+            msg = "the server speaks no TLS: ServerConfig.tls is None"
+            raise RuntimeError(msg)
+        self._tls.reload()
+        _logger.info("the server has read its TLS certificate anew")
+
     def __enter__(self) -> Self:
         """Start the server in threads of its own."""
         self.start_in_thread()
@@ -211,6 +236,10 @@ class HttpServer:
         self._lock = threading.Lock()  # a thread that does not exist here may have locked it
         self._run = None
         self._manager.life.forget()
+
+
+def _tls_of(config: ServerConfig) -> TlsContext | None:
+    return None if config.tls is None else tls_context(config.tls)
 
 
 def _checked(config: object) -> ServerConfig:

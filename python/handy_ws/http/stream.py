@@ -6,16 +6,20 @@ a record goes out as a whole or not at all: `unsent` says how much that is, and 
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from handy_ws._core import TlsStream
 
 if TYPE_CHECKING:
     from _typeshed import HasFileno
 
-__all__ = ["PlainStream", "in_flight"]
+__all__ = ["PlainStream", "Stream", "break_off", "in_flight"]
 
 
 class PlainStream(socket.socket):
@@ -29,6 +33,21 @@ class PlainStream(socket.socket):
     def flush(self) -> int:
         """Send what is `unsent`, and return how many bytes went out."""
         return 0
+
+
+Stream: TypeAlias = PlainStream | TlsStream
+
+
+def break_off(stream: Stream) -> None:
+    """Shut a connection down that another thread uses, in the middle of what it sends.
+
+    A session is not told. It would say that nothing is missing: a close_notify.
+    """
+    with (
+        suppress(OSError),
+        socket.socket(fileno=os.dup(stream.fileno())) as copy,
+    ):
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 def in_flight(stream: HasFileno) -> int:

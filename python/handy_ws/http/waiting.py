@@ -12,6 +12,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from handy_ws._core import NotTls, TlsStream
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
@@ -22,8 +23,10 @@ from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import READ, WRITE
 from handy_ws.http.proxy_protocol import ProxyProtocolError, find_header_end, read_header
 from handy_ws.http.response import PeerGone
+from handy_ws.http.stream import PlainStream
 
 if TYPE_CHECKING:
+    from handy_ws._core import TlsContext
     from handy_ws.config import ServerConfig
     from handy_ws.http.poller import Poller
     from handy_ws.http.response import Answers, Outgoing
@@ -50,11 +53,14 @@ class WaitingRoom:
         deadlines: until when each of the others may wait, or when to look how it keeps up.
     """
 
-    def __init__(self, config: ServerConfig, answers: Answers, poller: Poller) -> None:
+    def __init__(
+        self, config: ServerConfig, tls: TlsContext | None, answers: Answers, poller: Poller
+    ) -> None:
         """Make an empty room.
 
         Args:
             config: the limits.
+            tls: what to speak TLS with; None to speak none.
             answers: renders the error answers.
             poller: waits for the sockets.
         """
@@ -73,6 +79,7 @@ class WaitingRoom:
         self._max_head_size = config.max_head_size
         self._proxies = TrustedProxies.of(config)
         self._proxy_protocol = config.proxy_protocol
+        self._tls = tls
         self._answers = answers
         self._poller = poller
 
@@ -148,6 +155,8 @@ class WaitingRoom:
             self.enter(connection, State.READING_HEAD)
         else:
             connection.state = State.READING_HEAD
+        if self._tls is not None:
+            connection.sock = TlsStream(self._tls, connection.sock.detach())
         self._read_head(connection)
 
     def on_event(self, connection: Connection) -> None:
@@ -196,7 +205,12 @@ class WaitingRoom:
             data = sock.recv(size, *flags)
         except (BlockingIOError, InterruptedError):
             pass
-        except OSError:
+        except NotTls:
+            self._refuse_plain(connection)
+            return None
+        except OSError as error:
+            if isinstance(sock, TlsStream):
+                _logger.debug("TLS with %s failed: %s", connection.address[0], error)
             data = b""
         if data == b"":
             self.close(connection)
@@ -298,6 +312,12 @@ class WaitingRoom:
             self.close(connection)
         else:
             self.enter(connection, State.LINGERING)
+
+    def _refuse_plain(self, connection: Connection) -> None:
+        """Answer a client that speaks no TLS in plain text, which it understands."""
+        stream = connection.sock = PlainStream(fileno=connection.sock.detach())
+        stream.setblocking(False)
+        self._refuse(connection, 400, "this port speaks TLS: use https:// or wss://")
 
     def _pass_on_to_log(
         self, connection: Connection, outgoing: Outgoing, raw: bytes | bytearray

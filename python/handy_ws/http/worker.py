@@ -26,6 +26,8 @@ from handy_ws.http.head import BadRequest, RequestSource, parse_head
 from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import wait_for_room
 from handy_ws.http.response import BoundResponse, HttpResponse, NotYet, Outgoing, PeerGone, Then
+from handy_ws.http.stream import break_off
+from handy_ws.http.tls import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
     from handy_ws.http.server import HttpServer
-    from handy_ws.http.stream import PlainStream
+    from handy_ws.http.stream import Stream
 
 __all__ = ["Worker"]
 
@@ -88,7 +90,7 @@ class Worker(threading.Thread):
         self._answers = answers
         self._pool = pool
         self._is_replaced = False
-        self._streams_to: PlainStream | None = None
+        self._streams_to: Stream | None = None
         self._stream_lock = threading.Lock()
         self._period = period_of(server.config)
         self._work: SimpleQueue[Connection | None] = acceptor.work
@@ -120,8 +122,7 @@ class Worker(threading.Thread):
         """End a response that belongs to this thread; the acceptor calls this when it is over."""
         with self._stream_lock:
             if self._streams_to is not None:
-                with suppress(OSError):
-                    self._streams_to.shutdown(socket.SHUT_RDWR)
+                break_off(self._streams_to)
 
     def _work_on(self, connection: Connection) -> None:
         match connection.state:
@@ -164,7 +165,12 @@ class Worker(threading.Thread):
         Raises:
             BadRequest: 400 for a proxy that says it in a malformed way.
         """
-        source = RequestSource(connection.head_bytes, connection.address, self._local_address)
+        source = RequestSource(
+            connection.head_bytes,
+            connection.address,
+            self._local_address,
+            session_of(connection.sock),
+        )
         if connection.proxies is not None:
             connection.proxies.apply(source, head)
         return source
@@ -272,7 +278,7 @@ class Worker(threading.Thread):
             # The next request does not wait for this.
             entry.write(outgoing.status, outgoing.body_sent)
 
-    def _pump(self, sock: PlainStream, outgoing: Outgoing) -> bool:
+    def _pump(self, sock: Stream, outgoing: Outgoing) -> bool:
         """Send what the client takes; say whether that is all. If not, any thread may go on."""
         if not outgoing.is_bound:
             return outgoing.pump(sock)
@@ -289,7 +295,7 @@ class Worker(threading.Thread):
             with self._stream_lock:
                 self._streams_to = None
 
-    def _wait_for_room(self, sock: PlainStream, outgoing: Outgoing, until_look: float) -> float:
+    def _wait_for_room(self, sock: Stream, outgoing: Outgoing, until_look: float) -> float:
         """Wait until the client has taken something.
 
         Args:

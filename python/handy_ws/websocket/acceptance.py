@@ -10,6 +10,8 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Protocol
 
+from handy_ws._core import TlsStream
+
 if TYPE_CHECKING:
     import socket
 
@@ -75,14 +77,15 @@ class Acceptance:
         self._source = source
         self._core = core
 
-    def take_over(self, sock: socket.socket, response: bytes, received: bytes) -> None:
+    def take_over(self, sock: socket.socket | TlsStream, response: bytes, received: bytes) -> None:
         """Give the manager a socket, the 101 response that it has to send, and what has come.
 
         Raises:
             RuntimeError: the manager does not run. The socket is closed.
         """
         self._core.adopt(
-            sock.detach(),  # exactly one owner closes it
+            # Exactly one owner closes it. A TLS session moves with its socket.
+            sock if isinstance(sock, TlsStream) else sock.detach(),
             self._callbacks,
             self._source,
             self._subprotocol,
