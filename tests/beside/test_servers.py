@@ -197,3 +197,19 @@ def test_a_view_of_django_gives_connections_away() -> None:
         websocket.send_close()
         websocket.read_close()
         assert websocket.read_end() == b""
+
+
+def test_a_connection_that_was_kept_alive_can_be_upgraded() -> None:
+    with OtherServer("gthread") as server, RawWebSocket(server.address) as client:
+        for _ in range(2):  # meanwhile it waits in gunicorn's poller
+            client.send(get("/plain"))
+            status, headers = client.read_response_head()
+            assert (status, headers["connection"]) == (200, "keep-alive")
+            assert client._read(int(headers["content-length"])) == b"plain\n"
+        client.upgrade("/echo")
+        client.send_text("hello")
+        assert client.read_text() == "hello"
+        assert server.get("/plain").body == b"plain\n"
+        client.send_close()
+        client.read_close()
+        assert client.read_end() == b""

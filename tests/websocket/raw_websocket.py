@@ -128,9 +128,9 @@ class RawWebSocket:
         """Close the socket with the client that it belongs to."""
         self.socket.close()
 
-    def upgrade(self) -> None:
+    def upgrade(self, path: str = "/") -> None:
         """Do the opening handshake."""
-        self.send(request_head())
+        self.send(request_head(path))
         status, headers = self.read_response_head()
         assert status == 101, headers
         assert headers["sec-websocket-accept"] == ACCEPT
