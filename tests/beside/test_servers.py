@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.beside.other_server import DJANGO_APP, OtherServer
 from tests.http.raw_http import RawClient, get
 from tests.websocket.raw_websocket import TEXT, RawWebSocket, frame, request_head
+
+if TYPE_CHECKING:
+    from tests.certificates import Authority
 
 MANY = 20  # more than the threads, and the connections, that the servers have
 
@@ -47,9 +51,10 @@ def test_a_frame_that_has_come_in_part_is_completed(server: OtherServer) -> None
         close(server, [client])
 
 
-def test_whatever_the_server_answers_afterwards_does_not_reach_the_client() -> None:
-    for kind in ("gthread", "werkzeug"):
-        server = OtherServer(kind)
+@pytest.mark.parametrize("kind", ["gthread", "werkzeug"])
+def test_whatever_the_server_answers_afterwards_does_not_reach_the_client(kind: str) -> None:
+    with OtherServer(kind) as server:
+        server.has_faults = True
         client = server.connect("/late")
         server.wait_for("deliberate fault")
         client.send_text("still here")
@@ -58,7 +63,6 @@ def test_whatever_the_server_answers_afterwards_does_not_reach_the_client() -> N
         assert client.read_close() == (1000, "")
         assert client.read_end() == b""
         assert [line for line in server.complaints() if "socket" in line.lower()] == []
-        server.kill()
 
 
 def test_the_request_is_that_of_the_server(server: OtherServer) -> None:
@@ -213,3 +217,20 @@ def test_a_connection_that_was_kept_alive_can_be_upgraded() -> None:
         client.send_close()
         client.read_close()
         assert client.read_end() == b""
+
+
+@pytest.mark.parametrize("kind", ["gthread", "werkzeug"])
+def test_a_tls_session_of_the_server_is_refused_with_a_reason(
+    kind: str, authority: Authority
+) -> None:
+    certificate, key = map(str, authority.server)
+    names = ("--certfile", "--keyfile") if kind == "gthread" else ("--cert", "--key")
+    with OtherServer(kind, names[0], certificate, names[1], key) as server:
+        server.has_faults = True
+        with (
+            RawClient(server.address) as client,
+            authority.client().wrap_socket(client.sock, server_hostname="localhost") as encrypted,
+        ):
+            client.sock = encrypted
+            assert client.request(request_head("/wsgi")).status == 500
+        server.wait_for("RuntimeError: the connection is encrypted by Python's ssl module")
