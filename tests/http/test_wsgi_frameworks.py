@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import connection
 from django.http import FileResponse, HttpResponse, StreamingHttpResponse
 from django.urls import path as url
 from handy_ws import PathHandler, WsgiHandler
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 MULTIPART = "Content-Type: multipart/form-data; boundary=b"
+
+
+ROWS = """
+    WITH RECURSIVE rows(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM rows LIMIT %s)
+    SELECT number FROM rows
+"""
 
 
 def form(name: str, content: bytes) -> bytes:
@@ -97,7 +104,17 @@ def flask_app(file: Path) -> Any:
 def django_app(file: Path) -> Any:
     """Make a small Django application; there can be one in a process only."""
     if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY=secrets.token_hex(), MIDDLEWARE=[])
+        settings.configure(
+            ALLOWED_HOSTS=["*"],
+            DATABASES={
+                "default": {
+                    "ENGINE": "django.db.backends.sqlite3",
+                    "NAME": file.parent / "db.sqlite3",
+                }
+            },
+            MIDDLEWARE=[],
+            SECRET_KEY=secrets.token_hex(),
+        )
         django.setup()
 
     def index(request: Any) -> HttpResponse:
@@ -110,8 +127,20 @@ def django_app(file: Path) -> Any:
     def download(_: Any) -> FileResponse:
         return FileResponse(file.open("rb"))
 
+    def rows(_: Any) -> StreamingHttpResponse:
+        """Stream rows as they come from the database, and make each a MiB."""
+        cursor = connection.cursor()
+        cursor.execute(ROWS, [TIMES])
+        return StreamingHttpResponse(str(number) * (1 << 20) for (number,) in cursor)
+
+    def row(_: Any) -> HttpResponse:
+        with connection.cursor() as cursor:
+            return HttpResponse(str(cursor.execute(ROWS, [1]).fetchone()))
+
     class Urls:
         urlpatterns = (
+            url("row", row),
+            url("rows", rows),
             url("", index),
             url("upload", upload),
             url("stream", lambda _: StreamingHttpResponse(lines())),
@@ -193,6 +222,23 @@ def test_streams_with_a_context_keep_their_own(serve: Serve, tmp_path: Path) -> 
         for _ in range(TIMES):
             assert client.exactly(int(client.until(b"\r\n"), 16)) == name.encode() * (1 << 20)
             client.until(b"\r\n")
+
+
+def test_a_stream_from_a_database_keeps_its_connection(serve: Serve, tmp_path: Path) -> None:
+    server = serve(WsgiHandler(django_app(tmp_path / "file")), workers=1)
+    slow = [serve.client(server, receive_buffer=4096) for _ in range(3)]
+    for client in slow:
+        client.send(get("/rows"))
+        client.until(b"\r\n\r\n")
+    other = serve.client(server)
+    for _ in range(10):
+        assert other.get("/row").body == b"(1,)"  # and then Django closes its thread's connection
+    for client in slow:
+        client.read_fast()
+        for number in range(1, TIMES + 1):
+            assert client.exactly(int(client.until(b"\r\n"), 16)) == b"%d" % number * (1 << 20)
+            client.until(b"\r\n")
+        assert client.until(b"\r\n") == b"0\r\n"
 
 
 # ---- Django's signals, by which it closes its database connections

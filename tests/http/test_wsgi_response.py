@@ -103,6 +103,12 @@ def test_nothing_is_added_to_what_the_application_says(serve: Serve) -> None:
     assert [value for name, value in response.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
 
 
+def test_what_the_server_would_add_may_be_said_by_the_application(serve: Serve) -> None:
+    said = [("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("server", "mine")]
+    response = fetch(serve, answering([b"x"], *said))
+    assert [field for field in response.headers if field[0].lower() in {"date", "server"}] == said
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_a_status_without_content_has_none(serve: Serve, status: str) -> None:
     def app(_: dict[str, Any], start_response: Callable[..., Any]) -> Closing:

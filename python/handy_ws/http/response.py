@@ -41,7 +41,7 @@ _NO_SIGPIPE: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 #: The most that one send() is given, so that a huge body cannot hold a thread in the kernel.
 _SLICE: Final = 256 * 1024
 #: Fields that belong to the server, because they follow from the framing it chooses.
-_OURS: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date"})
+_OURS: Final = frozenset({"connection", "keep-alive", "transfer-encoding"})
 
 _DONE: Final = bytes(bytearray(b"the end"))
 
@@ -373,7 +373,8 @@ class Answers:
         for lowered, field in self._defaults.items():
             if lowered not in present:
                 headers.append(field)
-        headers.append(("Date", self._now()))
+        if "date" not in present:
+            headers.append(("Date", self._now()))
         if connection:
             headers.append(("Connection", connection))
         return render(status, headers)
