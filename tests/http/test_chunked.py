@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 LIMIT = 400
 CONTROLS = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
-_TRAILER = re.compile(rb"([!#-'*+.^_`|~0-9A-Za-z-]+):[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+_TOKEN = rb"[!#-'*+.^_`|~0-9A-Za-z-]+"
+_VALUE = _TOKEN + rb'|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"'
+_EXTENSION = rb"[ \t]*;[ \t]*" + _TOKEN + rb"(?:[ \t]*=[ \t]*(?:" + _VALUE + rb"))?"
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:" + _EXTENSION + rb")*\r\n")
+_TRAILER = re.compile(rb"(" + _TOKEN + rb"):[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 _FRAMING = {b"content-length", b"host", b"transfer-encoding"}
 
 
@@ -77,10 +80,12 @@ def feed(data: bytes, cuts: Sequence[int] = (), limit: int = LIMIT) -> Body | in
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789abcdefXYZ"
 texts = st.binary(max_size=12).map(lambda text: text.translate(None, CONTROLS))
-extensions = st.sampled_from(
-    [b"", b"", b" \t", b";", b" ;a", b";a=b", b'\t; a = "b;c"']
-) | texts.map(lambda text: b";" + text)
 names = st.text(TOKEN, min_size=1, max_size=10).map(str.encode)
+extensions = (
+    st.sampled_from([b"", b"", b" ;a", b"; a\t=\tb", b'\t; a = "b;c"', b';a="";b="\\"\\\\"'])
+    | names.map(lambda name: b";" + name)
+    | texts.map(lambda text: b';a="%b"' % text.translate(None, b'"\\'))
+)
 trailers = st.tuples(names, texts).map(lambda pair: b"%b:%b\r\n" % pair)
 
 

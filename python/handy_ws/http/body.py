@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from handy_ws.http.head import BadRequest
 from handy_ws.http.shortage import ShortageLog
-from handy_ws.http.syntax import NOT_CONTROL, is_token
+from handy_ws.http.syntax import NOT_CONTROL, TOKEN, is_token
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
@@ -39,8 +39,11 @@ _MAX_TRAILERS: Final = 8 * 1024
 _NOT_IN_TRAILERS: Final = frozenset({"content-length", "host", "transfer-encoding"})
 # The digits suffice for 64 bits. Python refuses to convert thousands of them.
 _LENGTH = re.compile(r"[0-9]{1,20}")
-# A size and perhaps extensions (RFC 9112 section 7.1.1), which nobody uses: they are skipped.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n")
+# A size and perhaps extensions, which nobody uses: RFC 9112 section 7.1.1. They are skipped, but
+# what is none is refused.
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?"
+_SIZE_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}})(?:{_EXTENSION})*\r\n".encode())
 
 
 class RequestBody:

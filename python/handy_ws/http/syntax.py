@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Final
 
 __all__ = ["NOT_CONTROL", "TOKEN", "is_field_value", "is_protocol", "is_token", "valid_authority"]
@@ -23,7 +24,8 @@ _MAX_AUTHORITY = 253 + len(":65535")
 _TOKEN = re.compile(TOKEN)
 _PROTOCOL = re.compile(rf"{TOKEN}(?:/{TOKEN})?")
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
-_AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])(?::[0-9]{{0,5}})?")
+_AUTHORITY = re.compile(rf"(?:{_REG_NAME}|\[([0-9A-Fa-f:.]{{2,45}})\])(?::([0-9]{{0,5}}))?")
+_MAX_PORT = 65535
 
 
 def is_token(text: str) -> bool:
@@ -44,7 +46,19 @@ def valid_authority(text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _known_authority(text: str) -> bool:
-    return _AUTHORITY.fullmatch(text) is not None
+    parts = _AUTHORITY.fullmatch(text)
+    if parts is None:
+        return False
+    address, port = parts.groups(default="")
+    return (not address or _is_ipv6(address)) and int(port or 0) <= _MAX_PORT
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_field_value(text: str) -> bool:

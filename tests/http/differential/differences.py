@@ -12,6 +12,7 @@ They change the question or the answer, and then it must be the same request on 
 from __future__ import annotations
 
 import re
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -49,10 +50,15 @@ _BARE_CR: Final = re.compile(rb"\r[^\n]")
 _FOLD: Final = re.compile(rb"\n[ \t]")
 _TOKEN_CHARACTER: Final = re.compile(rb"[!#-'*+.^_`|~0-9A-Za-z-]")
 _SIZE: Final = re.compile(rb"[0-9A-Fa-f]+")
+_EXTENSIONS: Final = re.compile(
+    rb"[0-9A-Fa-f]+(?:[ \t]*;[ \t]*T(?:[ \t]*=[ \t]*(?:T|Q))?)*".replace(
+        b"T", rb"[!#-'*+.^_`|~0-9A-Za-z-]+"
+    ).replace(b"Q", rb'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[^\x00-\x08\x0a-\x1f\x7f])*"')
+)
 _TRAILER: Final = re.compile(rb"[!#-'*+.^_`|~0-9A-Za-z-]+:")
 _TARGET: Final = re.compile(rb"/[^#]*|(?i:https?)://[^#]*")
 _AUTHORITY: Final = re.compile(
-    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?"
+    rb"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+|\[([0-9A-Fa-f:.]*)\])(?::([0-9]{0,5}))?"
 )
 _LONGEST_AUTHORITY: Final = 259  # a DNS name with a port
 
@@ -70,7 +76,15 @@ _FRAMING: Final = (b"content-length", b"transfer-encoding", b"host")
 
 
 def _is_bad_host(host: bytes) -> bool:
-    return len(host) > _LONGEST_AUTHORITY or _AUTHORITY.fullmatch(host) is None
+    parts = _AUTHORITY.fullmatch(host)
+    if parts is None or len(host) > _LONGEST_AUTHORITY:
+        return True
+    address, port = parts.groups()
+    try:
+        socket.inet_pton(socket.AF_INET6, (b"::" if address is None else address).decode())
+    except OSError:
+        return True
+    return int(port or b"0") >= 1 << 16
 
 
 def _bad_target(message: Message) -> bool:
@@ -120,6 +134,13 @@ def _in_chunk_lines(applies: Callable[[bytes], object]) -> Callable[[Message], o
 
 def _in_trailers(applies: Callable[[bytes], object]) -> Callable[[Message], object]:
     return lambda message: message.chunks is not None and applies(message.chunks.trailers)
+
+
+def _bad_extensions(message: Message) -> bool:
+    if message.chunks is None:
+        return False
+    whole = message.chunks.lines[:-1] if message.chunks.is_cut else message.chunks.lines
+    return any(_SIZE.match(line) and not _EXTENSIONS.fullmatch(line) for line in whole)
 
 
 def _long_size_line(message: Message) -> bool:
@@ -267,6 +288,13 @@ DIFFERENCES: Final = (
         "is the line's end to somebody",
         _is(400),
         _in_chunk_lines(re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search),
+    ),
+    Difference(
+        "malformed extensions of a chunk",
+        "RFC 9112 section 7.1.1 says what they look like; to h11 they are whatever comes, and "
+        "white space may stand behind them",
+        _is(400),
+        _bad_extensions,
     ),
     Difference(
         "a size of many digits",

@@ -61,9 +61,7 @@ _EXTENSIONS: Final = (
     b"; a = b",
     b" ;a",
     b"\t ;a=b;c",
-    b";",
-    b"  ",
-    b";\xe4",
+    b';a="\xe4";b',
 )
 # A body that is taken for something else would be noticed.
 _BODIES: Final = (

@@ -207,15 +207,15 @@ _BODIES: Final = {
         'b""',
     ),
     "sizes as Python has them": (
-        "([0-9A-Fa-f]{1,16})",
-        "([+-]?(?:0x)?[0-9A-Fa-f_]{1,16})",
+        "([0-9A-Fa-f]{{1,16}})",
+        "([+-]?(?:0x)?[0-9A-Fa-f_]{{1,16}})",
     ),
     "white space before a size": (
-        'rb"([0-9A-Fa-f]{1,16})',
-        'rb"[ \\t]*([0-9A-Fa-f]{1,16})',
+        'rf"([0-9A-Fa-f]{{1,16}})',
+        'rf"[ \\t]*([0-9A-Fa-f]{{1,16}})',
     ),
     "what is behind a size is ignored": (
-        "(?:;[\\t -~\\x80-\\xff]*)?",
+        "(?:{_EXTENSION})*",
         ".*?",
     ),
     "sizes are decimal": (
@@ -223,8 +223,8 @@ _BODIES: Final = {
         "int(match[1], 10 if match[1].isdigit() else 16)",
     ),
     "sizes of many digits": (
-        "{1,16})[ \\t]*(?:;",
-        "{1,20})[ \\t]*(?:;",
+        "{{1,16}}",
+        "{{1,20}}",
     ),
     "lines end with LF": (
         'if line[-2:] != b"\\r\\n" or',

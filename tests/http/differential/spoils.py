@@ -85,7 +85,8 @@ _ODD_SIZES: Final = (
     b"%b\0", b"%b\x0b", b"%b;\x7f", b"%b x", b"0" * 17 + b"%b", b"0" * 19 + b"%b",
     b"0" * 20 + b"%b", b"0" * 14 + b"%b", b"f" * 16, b"f" * 17, b"f" * 20, b"f" * 21,
     b"1" + b"0" * 16, b"bb9", b"%b.0", b"00", b"0", b"%b:", b"%b\xa0", b'%b;a="', b"\0%b", b"%b",
-    b"%b;%b",
+    b"%b;%b", b"%b;", b"%b;\xe4", b"%b;a=", b"%b;=a", b"%b;a ", b'%b;a="b"c', b'%b;a="\\', b"%b;;a",
+    b"%b;a b", b"%b ;", b"%b;a=b=c", b'%b;"a"',
 )  # fmt: skip
 _LONG_SIZES: Final = [b"%b;" + b"x" * length for length in (1019, 1020, 1021, 1022, 5000)]
 _ODD_CHUNK_ENDS: Final = (b"x", b"xx\r\n", b"\rx", b"\r\n\r\n", b"x\r\n", b"\0\0", b"0\r\n")

@@ -1,8 +1,9 @@
 """Random streams of bytes as a client may send them on one connection, valid and damaged.
 
-A stream is a function of a seed and an index, so any one can be made again. A third are valid from
-the first byte to the last, and know what must come of them. The others have requests that are wrong
-on purpose (`spoils.py`), or bytes that are flipped, lost, inserted or doubled anywhere, or both.
+A stream is a function of a seed and an index, so any one can be made again. Nearly half are valid
+from the first byte to the last, and know what must come of them. The others have requests that are
+wrong on purpose (`spoils.py`), or bytes that are flipped, lost, inserted or doubled anywhere, or
+both.
 """
 
 from __future__ import annotations

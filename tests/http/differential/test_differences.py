@@ -68,7 +68,9 @@ STRICTER: dict[str, list[tuple[bytes, int]]] = {
     "a Host that is none": [
         (head(host=b"a b"), 400),
         (head(b"Host:", host=b""), 400),
-        (head(host=b"a", start=b"GET / HTTP/1.0").replace(b"a\r\n", b"u@a\r\n"), 400),
+        (head(host=b"u@a", start=b"GET / HTTP/1.0"), 400),
+        (head(host=b"[:::1]"), 400),
+        (head(host=b"a:65536"), 400),
     ],
     "a host in the target that is none": [
         (head(start=b"GET http:/// HTTP/1.1"), 400),
@@ -96,6 +98,13 @@ STRICTER: dict[str, list[tuple[bytes, int]]] = {
         (chunked(b"1;\rx\r\nx\r\n", END), 400),
         (chunked(b"1;\x00\r\nx\r\n", END), 400),
         (chunked(b"0;\x7f\r\n\r\n"), 400),
+    ],
+    "malformed extensions of a chunk": [
+        (chunked(b"1;\r\nx\r\n", END), 400),
+        (chunked(b"1 \r\nx\r\n", END), 400),
+        (chunked(b"1;a \r\nx\r\n", END), 400),
+        (chunked(b'1;a="\r\nx\r\n', END), 400),
+        (chunked(b"0;\xe4\r\n\r\n"), 400),
     ],
     "a size of many digits": [
         (chunked(b"0" * 16 + b"1\r\nx\r\n", END), 400),
