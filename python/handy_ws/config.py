@@ -196,7 +196,8 @@ class ServerConfig:
             Default 25.
         spare_workers: how many more threads may run handlers, in the place of workers that wait
             for clients: those take the streamed response of a WSGI application more slowly than
-            it is made. Beyond it such a client holds a worker. Default 100.
+            it is made, or send a body more slowly than a handler reads it as a stream. Beyond it
+            such a client holds a worker. Default 100.
         max_head_size: the largest request head (request line and header fields), in bytes.
             Beyond it: 431, or 414 if not even the request line fits. Default 64 KiB.
         max_header_count: the most header fields of a request. Beyond it: 431. Default 100.

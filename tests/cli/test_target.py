@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from handy_ws import FileHandler, HttpServer, ServerConfig, WebSocketConfig, WsgiHandler
 from handy_ws.cli.target import ProgramError, TargetError, find_target, make_server
+from handy_ws.http.handlers import handle_function
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Modules
@@ -175,7 +176,7 @@ def two(environ: object, start_response: object) -> list[bytes]:
 
 
 def handler_of(server: HttpServer) -> Any:
-    return server._handle
+    return handle_function(server._handler)
 
 
 @pytest.mark.parametrize("found", [APP, APP.__call__, two])

@@ -27,8 +27,13 @@ class Clock:
 
     def advance(self, seconds: float, server: HttpServer) -> None:
         """Let time pass, and wait until the server has seen to what is due."""
-        acceptor = server._run.acceptor  # type: ignore[union-attr]
-        self._ahead += seconds
+        self.jump(seconds, server)
         now = self()
+        acceptor = server._run.acceptor  # type: ignore[union-attr]
         acceptor._poller.wake(surely=True)
         poll(lambda: acceptor._wakes_at > now)
+
+    def jump(self, seconds: float, server: HttpServer) -> None:
+        """Let time pass, and wake the server."""
+        self._ahead += seconds
+        server._run.acceptor._poller.wake(surely=True)  # type: ignore[union-attr]

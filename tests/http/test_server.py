@@ -714,7 +714,7 @@ import socket
 server.start_in_thread()
 client = socket.create_connection(server.address)
 client.sendall(b"GET /stuck HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
-while not any(worker._handle and server._run.acceptor._dispatched for worker in [server]):
+while not any(worker._handler and server._run.acceptor._dispatched for worker in [server]):
     pass
 client.close()
 """

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
-from handy_ws.http.poller import READ, Poller
+from handy_ws.http.poller import READ, Interrupt, Poller
 from handy_ws.http.shortage import ShortageLog, is_shortage
 from handy_ws.http.waiting import WaitingRoom
 
@@ -60,6 +60,7 @@ class Acceptor(threading.Thread):
         address: host and port that the server listens on, or the path of its unix socket.
         stopping: whether `stop` has been called.
         finished: whether it is over: what a worker still has is not waited for any more.
+        interrupt: ends the waits of handlers for the network, when a stop cannot wait for them.
         forked: whether this is the copy in a forked child, of a thread that does not exist there.
     """
 
@@ -93,12 +94,17 @@ class Acceptor(threading.Thread):
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
         self._poller = Poller()
+        try:
+            self.interrupt = Interrupt()
+        except OSError:
+            self._poller.close()
+            raise
         self._room = WaitingRoom(config, tls, answers, self._poller)
         self._listener: Listener | None = listener
         self._poller.listen(listener)
         self._accept_again = inf
         self._shortage = ShortageLog("cannot accept connections for the moment: %s")
-        self._stop_at = inf
+        self._stop_at = self._interrupt_at = inf
         self._pool: WorkerPool
         self._dispatched = 0
         self._hand_backs: deque[tuple[Connection, State]] = deque()
@@ -130,8 +136,12 @@ class Acceptor(threading.Thread):
         """Wake the thread if it sleeps."""
         self._poller.wake()
 
-    def stop(self, stop_at: float) -> None:
-        """Begin to end: refuse new requests, and be over at the time `stop_at` (monotonic)."""
+    def stop(self, interrupt_at: float, stop_at: float) -> None:
+        """Begin to end: refuse new requests, and be over at the time `stop_at` (monotonic).
+
+        Handlers that wait for the network do not any more from the time `interrupt_at` on.
+        """
+        self._interrupt_at = interrupt_at
         self._stop_at = stop_at
         self.stopping = True
         self._poller.wake(surely=True)
@@ -152,6 +162,7 @@ class Acceptor(threading.Thread):
         if listener is not None:
             listener.close()
         self._poller.close()
+        self.interrupt.close()
         for _ in self._pool.workers:
             self.work.put(None)  # for the one that has forked
 
@@ -194,11 +205,16 @@ class Acceptor(threading.Thread):
             self._guarded(self._room.on_deadline, connection)
         if now >= self._accept_again:
             self._resume_accepting()
+        if now >= self._interrupt_at:
+            self._interrupt_at = inf
+            self.interrupt.set()
         self._dispatch()
 
     def _time_to_sleep(self) -> float | None:
         now = monotonic()
-        wakes_at = min(self._room.deadlines.next(), self._accept_again, self._stop_at)
+        wakes_at = min(
+            self._room.deadlines.next(), self._accept_again, self._interrupt_at, self._stop_at
+        )
         if self._has_dispatched:
             # Connections may be handed back without a wake: see hand_back().
             self._has_dispatched = False
@@ -295,6 +311,7 @@ class Acceptor(threading.Thread):
 
     def _end(self) -> None:
         self._stop_listening()
+        self.interrupt.set()
         self.finished = True
         with suppress(Empty):
             while (connection := self.work.get_nowait()) is not None:
@@ -307,6 +324,7 @@ class Acceptor(threading.Thread):
         self._drop_hand_backs()
         self._on_end(self._stop_at)
         self._poller.close()
+        self.interrupt.close()
 
     def _drop_hand_backs(self) -> None:
         """Close what is handed back when nobody is there to take it."""

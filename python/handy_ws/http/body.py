@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from enum import Enum, auto
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,11 +20,12 @@ from handy_ws.http.shortage import ShortageLog
 from handy_ws.http.syntax import NOT_CONTROL, TOKEN, is_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from io import BufferedIOBase
 
     from handy_ws.http.head import RequestHead
 
-__all__ = ["ChunkedBody", "RequestBody", "SizedBody", "body_of"]
+__all__ = ["ChunkedBody", "RequestBody", "SizedBody", "body_of", "waits_for_continue"]
 
 _IN_MEMORY: Final = 64 * 1024
 _shortage = ShortageLog("a request body cannot be kept for the moment: %s")
@@ -51,13 +53,15 @@ class RequestBody:
 
     Attributes:
         size: how many bytes of the body have come.
+        sink: takes the bytes of the body as they come; None to keep them in a file.
     """
 
     def __init__(self, limit: int) -> None:
         """Make an empty body that may grow to `limit` bytes."""
         self._limit = limit
         self.size = 0
-        self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+        self.sink: Callable[[bytes | bytearray | memoryview], object] | None = None
+        self._file: SpooledTemporaryFile[bytes] | None = None
 
     def feed(self, data: bytes | bytearray) -> bytes | None:
         """Take what came from the socket.
@@ -73,19 +77,27 @@ class RequestBody:
 
     def open(self) -> BufferedIOBase:
         """Return the file with the whole body, at its start."""
+        if self._file is None:
+            return BytesIO()
         self._file.seek(0)
         return cast("BufferedIOBase", self._file)
 
     def close(self) -> None:
         """Throw the body away."""
         # What could not be written is tried again by close(), which fails again.
-        with suppress(OSError):
-            self._file.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
     def _keep(self, data: bytes | bytearray | memoryview) -> None:
         self.size += len(data)
         if self.size > self._limit:
             raise BadRequest(413, f"the request body is longer than {self._limit} bytes")
+        if self.sink is not None:
+            self.sink(data)
+            return
+        if self._file is None:
+            self._file = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
         try:
             self._file.write(data)
             self._file.flush()  # else it would fail later, where nobody expects it
@@ -266,3 +278,19 @@ def _unknown_coding(head: RequestHead) -> BadRequest:
         # Where such a body ends nobody can know.
         return BadRequest(400, "the last transfer coding must be chunked")
     return BadRequest(501, "the only transfer coding of this server is chunked")
+
+
+def waits_for_continue(head: RequestHead) -> bool:
+    """Say whether the client wants to be told to send its body: RFC 9110 section 10.1.1.
+
+    Raises:
+        BadRequest: 417 for other expectations, 411 for a body of unknown length.
+    """
+    expectation = head.get("expect")
+    if expectation is None or head.version == "1.0":
+        return False
+    if expectation.lower() != "100-continue":
+        raise BadRequest(417, "the only expectation that can be met is 100-continue")
+    if head.get("content-length") is None and head.get("transfer-encoding") is None:
+        raise BadRequest(411, "a body is announced, but not how long it is")
+    return True

@@ -11,11 +11,15 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from io import BufferedReader
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
     from handy_ws.http.access_log import AccessEntry
     from handy_ws.http.body import RequestBody
+    from handy_ws.http.body_stream import BodyStream
     from handy_ws.http.forwarded import TrustedProxies
     from handy_ws.http.head import RequestHead, RequestSource
     from handy_ws.http.pace import Pace
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from handy_ws.http.stream import Stream
 
 __all__ = ["Connection", "State"]
+
+_STREAM_BUFFER: Final = 64 * 1024
 
 
 class State(Enum):
@@ -58,7 +64,8 @@ class State(Enum):
     A TLS handshake is a part of `READING_HEAD`: the bytes of a head come when it is over.
 
     `HEAD_READY`, `BODY_READY`, `WRITE_READY` and `BROKEN` mean: a worker has it, or it is in the
-    queue to them. From the acceptor's states it can be closed at any time.
+    queue to them. A handler that reads the body as a stream does so in `HEAD_READY`. From the
+    acceptor's states it can be closed at any time.
     """
 
     # Members are keys on the way of every request, and Enum computes their hash in Python.
@@ -92,7 +99,8 @@ class Connection:
         head: the same, parsed.
         source: where it comes from, and how.
         body: the body of the current request.
-        pace: how the client keeps up with sending it.
+        pace: how the client keeps up with sending it, while the acceptor reads it.
+        stream: what the handler reads it with, if it does that itself.
         outgoing: the response in progress while it waits for the client to read.
         entry: what to tell in the access log, if anybody wants to know.
         discarded: how many bytes have been read to no purpose while lingering.
@@ -114,6 +122,7 @@ class Connection:
         "sock",
         "source",
         "state",
+        "stream",
     )
 
     def __init__(self, sock: Stream, address: tuple[str, int]) -> None:
@@ -130,6 +139,7 @@ class Connection:
         self.source: RequestSource | None = None
         self.body: RequestBody | None = None
         self.pace: Pace | None = None
+        self.stream: BodyStream | None = None
         self.outgoing: Outgoing | None = None
         self.entry: AccessEntry | None = None
         self.discarded = 0
@@ -175,17 +185,32 @@ class Connection:
         self.head_bytes = b""
         self.head = None
         self.source = None
-        if self.body is not None:
-            self.body.close()
-            self.body = None
+        self.end_body()
+
+    def open_body(self) -> BufferedIOBase | None:
+        """Return what the handler reads the body from; None if there is none."""
+        if self.stream is not None:
+            return BufferedReader(self.stream, _STREAM_BUFFER)
+        return None if self.body is None else self.body.open()
+
+    def has_whole_body(self) -> bool:
+        """Say whether the body has come, and what comes next is something else."""
+        return self.stream is None or self.stream.finish()
+
+    def end_body(self) -> None:
+        """Let go of the body, and of the stream that it is read with."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.end()
+        body, self.body = self.body, None
+        if body is not None:
+            body.close()
 
     def close(self) -> None:
         """Close the socket and let go of everything. It must be out of the selector."""
         self.state = State.CLOSED
         self.received = b""
-        if self.body is not None:
-            self.body.close()
-            self.body = None
+        self.end_body()
         entry = self.take_entry()
         outgoing, self.outgoing = self.outgoing, None
         with suppress(OSError):

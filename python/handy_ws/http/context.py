@@ -67,7 +67,7 @@ class HttpRequestContext:
         body: BufferedIOBase | None,
         send_now: Callable[[HttpRequestContext, HttpResponse], None],
     ) -> None:
-        """Make the context of a request whose body is whole."""
+        """Make the context of a request."""
         self.server = server
         self.head = head
         self.source = source
@@ -80,7 +80,7 @@ class HttpRequestContext:
 
     @property
     def request(self) -> HttpRequest:
-        """The request, with its whole body; made when it is first read."""
+        """The request; made when it is first read. Its body is whole, or a stream."""
         if self._request is None:
             self._request = self.source.request(self.head, self._body)
         return self._request

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, RequestRedirect, Rule
 
 from handy_ws.http.response import HttpResponse
@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from handy_ws.http.context import HttpRequestContext
+    from handy_ws.http.head import RequestHead
 
-__all__ = ["Handler", "HttpRequestHandler", "PathHandler", "handle_function"]
+__all__ = ["Handler", "HttpRequestHandler", "PathHandler", "handle_function", "streams_function"]
 
 
 class HttpRequestHandler:
-    """Handles requests. Subclass it and override `handle`."""
+    """Handles requests. Subclass it and override `handle`.
+
+    Attributes:
+        stream_body: whether `handle` is called before the request body has come, which it then
+            reads from ``context.request.stream``. A read blocks until something has come. Without
+            it, which is the default, the body is whole and no thread has waited for it.
+    """
+
+    stream_body: bool = False
 
     def handle(self, context: HttpRequestContext) -> HttpResponse | None:
         """Handle one request. Runs on a worker thread, many at a time.
@@ -38,6 +47,14 @@ class HttpRequestHandler:
             A response that replaces ``context.response``, or None to send that one.
         """
         raise NotImplementedError
+
+    def streams_body(self, head: RequestHead) -> bool:
+        """Say whether the body of that request is to be a stream; asked if it has a body at all.
+
+        Override it in a handler that passes requests on to others, as `PathHandler` does.
+        """
+        del head
+        return self.stream_body
 
 
 #: werkzeug compiles rules by way of `ast`, which fails in CPython 3.11 when two threads use it at
@@ -60,6 +77,15 @@ def handle_function(handler: Handler) -> Callable[[HttpRequestContext], HttpResp
         return handler
     msg = f"a handler must be an HttpRequestHandler or a callable, not {type(handler).__name__}"
     raise TypeError(msg)
+
+
+def streams_function(handler: Handler) -> Callable[[RequestHead], bool]:
+    """Return the function that says whether a handler wants the body of a request as a stream."""
+    return handler.streams_body if isinstance(handler, HttpRequestHandler) else _streams_nothing
+
+
+def _streams_nothing(_: RequestHead) -> bool:
+    return False
 
 
 class PathHandler(HttpRequestHandler):
@@ -88,7 +114,9 @@ class PathHandler(HttpRequestHandler):
         Raises:
             TypeError: the fallback is no handler.
         """
-        self._fallback = handle_function(_not_found if fallback is None else fallback)
+        fallback = _not_found if fallback is None else fallback
+        self._fallback = handle_function(fallback)
+        self._fallback_streams_body = streams_function(fallback)
         self._entries: list[_Entry] = []
         self._static: dict[str, _Entry] = {}
         self._map: Map | None = None
@@ -131,7 +159,9 @@ class PathHandler(HttpRequestHandler):
         if entry is not None and entry.allows(head.method):
             return entry.handle(context)
         try:
-            entry, params = self._match(context)
+            # A redirect shows scheme and host, as the client knows them.
+            host = head.get("host") or "{}:{}".format(*context.source.local_address)
+            entry, params = self._match(head, context.source.scheme, host)
         except NotFound:
             return self._fallback(context)
         except MethodNotAllowed as error:
@@ -143,23 +173,34 @@ class PathHandler(HttpRequestHandler):
             context.source.path_params = {**(context.source.path_params or {}), **params}
         return entry.handle(context)
 
-    def _match(self, context: HttpRequestContext) -> tuple[_Entry, dict[str, object]]:
+    def streams_body(self, head: RequestHead) -> bool:
+        """Ask the handler that the request will be passed on to."""
+        entry = self._static.get(head.path)
+        if entry is None or not entry.allows(head.method):
+            try:
+                entry, _ = self._match(head, "http", head.get("host") or "localhost")
+            except NotFound:
+                return self._fallback_streams_body(head)
+            except HTTPException:
+                return False
+        return entry.streams_body(head)
+
+    def _match(self, head: RequestHead, scheme: str, host: str) -> tuple[_Entry, dict[str, object]]:
         """Find the entry for a request.
+
+        Args:
+            head: the request head.
+            scheme: for redirects, which are the only ones to show it.
+            host: the same.
 
         Raises:
             HTTPException: 404, 405, or a redirect.
         """
-        head = context.head
         rules = self._map
         if rules is None:
             with _compiling:
                 rules = self._map = Map([entry.rule() for entry in self._entries])
-        source = context.source
-        # Only redirects show scheme and host, and they need them as the client knows them.
-        host = head.get("host") or "{}:{}".format(*source.local_address)
-        adapter = rules.bind(
-            host, url_scheme=source.scheme, path_info=head.path, query_args=head.query
-        )
+        adapter = rules.bind(host, url_scheme=scheme, path_info=head.path, query_args=head.query)
         entry, params = adapter.match(method=head.method)
         return entry, dict(params)
 
@@ -173,6 +214,7 @@ class _Entry:
 
     def __init__(self, rule: str, handler: Handler, methods: Iterable[str] | None) -> None:
         self.handle = handle_function(handler)
+        self.streams_body = streams_function(handler)
         self._rule = rule
         self._methods: frozenset[str] | None = None
         if methods is not None:

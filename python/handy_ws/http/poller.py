@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from handy_ws.http.listener import Listener
     from handy_ws.http.stream import Stream
 
-__all__ = ["READ", "WRITE", "Poller", "wait_for_room"]
+__all__ = ["READ", "WRITE", "Interrupt", "Poller", "wait_for_room"]
 
 READ: Final = selectors.EVENT_READ
 WRITE: Final = selectors.EVENT_WRITE
@@ -35,6 +35,39 @@ def wait_for_room(sock: Stream, timeout: float) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     return bool(poll.poll(timeout * 1000))
+
+
+class Interrupt:
+    """Ends the waits of other threads, once and for all.
+
+    Attributes:
+        is_set: whether it has; nobody should begin to wait then.
+    """
+
+    def __init__(self) -> None:
+        """Make one. It is readable when it is set.
+
+        Raises:
+            OSError: out of descriptors.
+        """
+        self._reader, self._writer = socket.socketpair()
+        self.is_set = False
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait for."""
+        return self._reader.fileno()
+
+    def set(self) -> None:
+        """End all waits, and those that begin later."""
+        if not self.is_set:
+            self.is_set = True
+            self._writer.send(b"\0")
+
+    def close(self) -> None:
+        """Release the descriptors, without a word to a process that has copies of them."""
+        self.is_set = True
+        self._reader.close()
+        self._writer.close()
 
 
 class Poller:

@@ -1,7 +1,8 @@
 """The workers of one run of a server, and those who work in the place of others.
 
-A worker waits for no client, with one exception: a response that belongs to its thread
-(`BoundResponse`) and is made faster than the client takes it. Such a worker is replaced: another
+A worker waits for no client, with two exceptions: a response that belongs to its thread
+(`BoundResponse`) and is made faster than the client takes it, and a request body that is read
+faster than the client sends it (`BodyStream`). Such a worker is replaced: another
 one is started for the time, so that there are always as many as the config says to serve
 requests, and the one that has waited ends when its response is out.
 """

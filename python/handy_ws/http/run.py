@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from handy_ws.http import process
 from handy_ws.http.acceptor import Acceptor
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from handy_ws._core import TlsContext
+    from handy_ws.http.handlers import Handler
     from handy_ws.http.server import HttpServer
     from handy_ws.websocket.manager import WebSocketManager
 
@@ -31,6 +32,8 @@ __all__ = ["Run"]
 
 _logger = logging.getLogger("handy_ws")
 
+#: The part of the timeout that clients have to send the rest of a body that a handler reads.
+_PATIENCE: Final = 0.9
 #: How long a start that fails half-way may wait for the threads that it has started, in seconds.
 _START_TIMEOUT: Final = 1.0
 
@@ -45,7 +48,7 @@ class Run:
     def __init__(
         self,
         server: HttpServer,
-        handle: Callable[..., Any],
+        handler: Handler,
         manager: WebSocketManager,
         tls: TlsContext | None,
         on_end: Callable[[Run], None],
@@ -54,7 +57,7 @@ class Run:
 
         Args:
             server: whose run it is.
-            handle: the handler.
+            handler: the handler.
             manager: the server's manager.
             tls: what to speak TLS with; None to speak none.
             on_end: called with the run when it is over, on the acceptor's thread.
@@ -81,7 +84,7 @@ class Run:
             listener.stop()
             raise
         self._pool = WorkerPool(
-            lambda number, pool: Worker(number, server, handle, self.acceptor, answers, pool=pool),
+            lambda number, pool: Worker(number, server, handler, self.acceptor, answers, pool=pool),
             config.workers,
             config.spare_workers,
         )
@@ -108,7 +111,9 @@ class Run:
             self._quiet = quiet
             websockets = len(self._manager)
             self._manager_run.shut_down(timeout)
-            self.acceptor.stop(monotonic() + timeout)
+            now = monotonic()
+            # Handlers that wait for the network have some time left to end then.
+            self.acceptor.stop(now + timeout * _PATIENCE, now + timeout)
             _logger.info("the server stops; WebSocket connections to close: %d", websockets)
 
     def is_stopping(self) -> bool:

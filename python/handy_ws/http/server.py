@@ -60,7 +60,8 @@ class HttpServer:
             TypeError: an argument is of the wrong type.
             ValueError: a file that ``config.tls`` names cannot be used any more.
         """
-        self._handle = handle_function(handler)
+        handle_function(handler)  # checks it
+        self._handler = handler
         self._config = _checked(ServerConfig() if config is None else config)
         self._tls = _tls_of(self._config)
         self._manager = WebSocketManager(self._config.websocket, of_server=True)
@@ -144,7 +145,7 @@ class HttpServer:
             if self._run is not None:
                 msg = "the server is running already"
                 raise RuntimeError(msg)
-            run = Run(self, self._handle, self._manager, self._tls, self._ended)
+            run = Run(self, self._handler, self._manager, self._tls, self._ended)
             self._run = run
             run.start()
         return run.acceptor

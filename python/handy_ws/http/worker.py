@@ -3,8 +3,9 @@
 A worker takes a connection from the queue when there is something to compute for it: a request
 head to parse, a handler to run, a response to go on with. It does not wait for the network: what
 cannot go on is handed back to the acceptor, and the worker takes the next connection, so a pool
-of any size serves any number of slow clients. The exception are responses that belong to one
-thread; whoever has to wait for the client of such a one is replaced meanwhile (`pool.py`).
+of any size serves any number of slow clients. The exceptions are responses that belong to one
+thread, and request bodies that a handler reads as they come. Whoever has to wait for the client of
+such a one is replaced meanwhile (`pool.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from typing import TYPE_CHECKING, Final
 
 from werkzeug.exceptions import HTTPException
 
-from handy_ws.http.body import body_of
+from handy_ws.http.body import body_of, waits_for_continue
+from handy_ws.http.body_stream import BodyStream
 from handy_ws.http.connection import State
 from handy_ws.http.context import HttpRequestContext, Upgrade
+from handy_ws.http.handlers import handle_function, streams_function
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
 from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import wait_for_room
@@ -30,11 +33,11 @@ from handy_ws.http.stream import break_off
 from handy_ws.http.tls import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from queue import SimpleQueue
 
     from handy_ws.http.acceptor import Acceptor
     from handy_ws.http.connection import Connection
+    from handy_ws.http.handlers import Handler
     from handy_ws.http.head import RequestHead
     from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
@@ -65,7 +68,7 @@ class Worker(threading.Thread):
         self,
         number: int,
         server: HttpServer,
-        handle: Callable[[HttpRequestContext], HttpResponse | None],
+        handler: Handler,
         acceptor: Acceptor,
         answers: Answers,
         *,
@@ -76,7 +79,7 @@ class Worker(threading.Thread):
         Args:
             number: for the name of the thread.
             server: the server, for the contexts.
-            handle: the handler.
+            handler: the handler.
             acceptor: where the work comes from and connections go back to.
             answers: renders the responses.
             pool: the workers that it is one of.
@@ -85,7 +88,8 @@ class Worker(threading.Thread):
         self.done = 0
         self.connection: Connection | None = None
         self._server = server
-        self._call_handler = handle
+        self._call_handler = handle_function(handler)
+        self._streams_body = streams_function(handler)
         self._acceptor = acceptor
         self._answers = answers
         self._pool = pool
@@ -142,9 +146,20 @@ class Worker(threading.Thread):
         try:
             head = connection.head = parse_head(connection.head_bytes, self._max_header_count)
             connection.source = self._source_of(connection, head)
-            waits = _waits_for_continue(head)
+            waits = waits_for_continue(head)
             body = connection.body = body_of(head, self._max_body_size)
             if body is None:
+                self._respond(connection)
+                return
+            if self._streams_body(head):
+                connection.stream = BodyStream(
+                    connection,
+                    body,
+                    self._acceptor,
+                    self._server.config,
+                    asks_first=waits,
+                    on_long_wait=self._be_replaced,
+                )
                 self._respond(connection)
                 return
             rest = body.feed(connection.received)
@@ -187,21 +202,23 @@ class Worker(threading.Thread):
         head, source = connection.head, connection.source
         # Set by _begin, before any way that leads here.
         assert head is not None and source is not None  # noqa: S101, PT018
-        body = connection.body
         context = HttpRequestContext(
-            self._server, head, source, None if body is None else body.open(), self._send_now
+            self._server, head, source, connection.open_body(), self._send_now
         )
         outcome = self._run_handler(context)
         if self._acceptor.forked:
             # The handler has forked and returns in the child, which has no server: its thread ends
             # as any thread does that has forked. The connection is the parent's.
             raise SystemExit
+        if isinstance(outcome, Upgrade) and not connection.has_whole_body():
+            _logger.error("%s asks for an upgrade before the end of its request body", head.path)
+            outcome = _failure()
         if isinstance(outcome, Upgrade):
             self._upgrade(connection, context, outcome)
         else:
             context.cancel_upgrade()
             if context.begun is None:
-                connection.outgoing = self._render(context, outcome)
+                connection.outgoing = self._render(connection, context, outcome)
             elif outcome is not context.begun:
                 self._close(connection)  # it has failed, when it was too late to say so
                 return
@@ -212,7 +229,7 @@ class Worker(threading.Thread):
         connection = self.connection
         assert connection is not None  # noqa: S101 - the one that the context was made for
         if connection.outgoing is None:
-            connection.outgoing = self._render(context, response)
+            connection.outgoing = self._render(connection, context, response)
         with suppress(NotYet):
             self._pump(connection.sock, connection.outgoing)
 
@@ -239,8 +256,14 @@ class Worker(threading.Thread):
             _logger.exception("the handler of %s %s failed", context.head.method, context.head.path)
             return _failure()
 
-    def _render(self, context: HttpRequestContext, response: HttpResponse) -> Outgoing:
+    def _render(
+        self, connection: Connection, context: HttpRequestContext, response: HttpResponse
+    ) -> Outgoing:
         keep_alive = context.head.keeps_alive and not self._acceptor.stopping
+        if connection.stream is not None:
+            # Parts that are still to be made may read on, and only they.
+            is_read = connection.stream.begin_answer(reads_on=not response.is_sequence)
+            keep_alive = keep_alive and is_read
         try:
             outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
         except Exception:
@@ -322,9 +345,14 @@ class Worker(threading.Thread):
                 until_look = self._period
             if has_room:
                 return until_look
-            if not self._is_replaced:
-                self._is_replaced = self._pool.replace()
+            self._be_replaced()
         raise PeerGone
+
+    def _be_replaced(self) -> bool:
+        """Have another worker work in the place of this one, which waits; say whether one does."""
+        if not self._is_replaced:
+            self._is_replaced = self._pool.replace()
+        return self._is_replaced
 
     def _go_on(self, connection: Connection, then: Then) -> None:
         if then is Then.KEEP_ALIVE:
@@ -357,10 +385,11 @@ class Worker(threading.Thread):
         except ValueError:
             _logger.exception("the 101 response to %s cannot be sent", context.head.path)
             context.cancel_upgrade()
-            connection.outgoing = self._render(context, _failure())
+            connection.outgoing = self._render(connection, context, _failure())
             self._send(connection)
             return
         self._acceptor.forget(connection)
+        connection.end_body()
         self.connection = None
         entry = connection.take_entry()
         try:
@@ -372,22 +401,6 @@ class Worker(threading.Thread):
         else:
             if entry is not None:
                 entry.write(101, 0, upgraded=True)
-
-
-def _waits_for_continue(head: RequestHead) -> bool:
-    """Say whether the client wants to be told to send its body: RFC 9110 section 10.1.1.
-
-    Raises:
-        BadRequest: 417 for other expectations, 411 for a body of unknown length.
-    """
-    expectation = head.get("expect")
-    if expectation is None or head.version == "1.0":
-        return False
-    if expectation.lower() != "100-continue":
-        raise BadRequest(417, "the only expectation that can be met is 100-continue")
-    if head.get("content-length") is None and head.get("transfer-encoding") is None:
-        raise BadRequest(411, "a body is announced, but not how long it is")
-    return True
 
 
 def _failure() -> HttpResponse:

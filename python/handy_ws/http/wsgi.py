@@ -60,23 +60,28 @@ class WsgiHandler(HttpRequestHandler):
 
     The environment has two entries of its own: ``handy_ws.server``, the `HttpServer`, by which a
     view can broadcast, and ``wsgi.file_wrapper``. The request body is whole before the application
-    is called, and ends where ``wsgi.input`` ends, however it came; ``CONTENT_LENGTH`` is its
-    length. What `start_response` is given is checked: a header field that PEP 3333 leaves to the
-    server, such as ``Connection``, raises `ValueError`.
+    is called, unless `stream_body` says otherwise. It ends where ``wsgi.input`` ends, however it
+    came; if it is whole, ``CONTENT_LENGTH`` is its length. What `start_response` is given is
+    checked: a header field that PEP 3333 leaves to the server, such as ``Connection``, raises
+    `ValueError`.
 
     All of one call happens on one thread, which takes no other request until the last part of the
     response is made and ``close()`` has been called. A client that takes the response slowly may
-    keep that thread waiting; then another worker works in its place, see
-    ``ServerConfig.spare_workers``.
+    keep that thread waiting, and so may one that sends a streamed body slowly; then another worker
+    works in its place, see ``ServerConfig.spare_workers``.
     """
 
-    def __init__(self, app: WSGIApplication, script_name: str = "") -> None:
+    def __init__(
+        self, app: WSGIApplication, script_name: str = "", *, stream_body: bool = False
+    ) -> None:
         """Make the handler.
 
         Args:
             app: the application.
             script_name: the path below which it is mounted, such as ``/shop``: it becomes
                 ``SCRIPT_NAME`` and is cut off ``PATH_INFO``. Other paths are answered with 404.
+            stream_body: whether the application is called before the request body has come, and
+                waits for it when it reads ``wsgi.input``.
 
         Raises:
             TypeError: `app` cannot be called.
@@ -89,6 +94,7 @@ class WsgiHandler(HttpRequestHandler):
             msg = f"script_name must begin with a slash and not end in one: {script_name!r}"
             raise ValueError(msg)
         self._app = app
+        self.stream_body = stream_body
         # As in every environment: the bytes of the path, each as a character.
         self._script_name = script_name.encode().decode("latin-1")
 
@@ -106,7 +112,8 @@ class WsgiHandler(HttpRequestHandler):
         environ = context.environ()
         environ["handy_ws.server"] = context.server
         environ["wsgi.file_wrapper"] = _FileWrapper
-        if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
+        is_chunked = environ.pop("HTTP_TRANSFER_ENCODING", None) is not None
+        if is_chunked and environ["wsgi.input"].seekable():
             # Its chunks have been put together, and whoever reads by length has to know it.
             body = environ["wsgi.input"]
             body.seek(0, io.SEEK_END)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, cast
 from handy_ws.http import body as bodies
 from handy_ws.http import connection as connections
 from handy_ws.http import head as heads
+from handy_ws.http.body import waits_for_continue
 from handy_ws.http.head import BadRequest
-from handy_ws.http.worker import _waits_for_continue
 
 from tests.http.differential.limits import MAX_BODY_SIZE, MAX_HEAD_SIZE, MAX_HEADER_COUNT
 from tests.http.differential.outcome import End, Outcome, Request
@@ -96,7 +96,7 @@ class _Reader:
         connection.scanned = 0
         head = self._head = heads.parse_head(bytes(received[:end]), MAX_HEADER_COUNT)
         connection.received = bytes(received[end:])
-        _waits_for_continue(head)
+        waits_for_continue(head)
         body = self._body = bodies.body_of(head, MAX_BODY_SIZE)
         if body is None:
             self._go_on(connection.received)
