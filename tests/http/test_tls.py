@@ -216,6 +216,15 @@ def test_idle_connections_are_closed_with_a_close_notify(
     assert silent.sock.recv(1) == b""
 
 
+def test_a_client_that_says_close_notify_is_closed(connect: Callable[..., RawClient]) -> None:
+    client = connect()
+    assert client.get("/1").body == b"/1"
+    assert isinstance(client.sock, ssl.SSLSocket)
+    plain = client.sock.unwrap()  # waits for the server's close_notify
+    assert plain.recv(1) == b""
+    plain.close()
+
+
 def test_a_stop_lets_requests_end_and_says_close_notify(
     serve: Serve, authority: Authority, events: Callable[[], threading.Event]
 ) -> None:

@@ -88,7 +88,11 @@ impl Session {
         }
         // That nothing can be sent is no reason to lose what has come.
         let _ = self.flush(socket);
-        arrived
+        match arrived {
+            // At once: who waits for the socket is not told again.
+            Ok(Some(Arrival { count: 0, .. })) if self.has_ended => Ok(None),
+            arrived => arrived,
+        }
     }
 
     /// Reads once, as [`read`](Self::read) does, and returns all the plaintext that came of it.

@@ -371,6 +371,19 @@ fn an_end_comes_behind_what_was_said_before() {
 }
 
 #[test]
+fn an_end_alone_is_told_at_once() {
+    let folder = Folder::new("end-alone");
+    let settings = load(&folder.files()).unwrap();
+    for version in [&TLS12, &TLS13] {
+        let mut link = Link::established(&settings, &Browser::new(&folder, &[version]));
+        link.client.send_close_notify();
+        link.client_to_pipe();
+        assert_eq!(link.server.read(&mut link.pipe, &mut [0; 100]).unwrap(), None);
+        assert_eq!(link.server.read_all(&mut link.pipe, 100).unwrap(), None);
+    }
+}
+
+#[test]
 fn a_connection_may_end_without_a_word() {
     let folder = Folder::new("fin");
     let settings = load(&folder.files()).unwrap();
