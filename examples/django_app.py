@@ -144,10 +144,11 @@ def log_in(request: DjangoRequest) -> DjangoResponse:
 @require_POST
 def log_out(request: DjangoRequest) -> DjangoResponse:
     """Forget the user, whose open sockets would otherwise stay open."""
-    for connection in manager(request).connections:
-        if connection.request.user == request.user:
-            connection.close(CloseCode.POLICY_VIOLATION, "logged out")
+    user = request.user
     logout(request)
+    for connection in manager(request).connections:
+        if connection.request.user == user:
+            connection.close(CloseCode.POLICY_VIOLATION, "logged out")
     return redirect("/login")
 
 
@@ -176,7 +177,7 @@ def numbers(_: DjangoRequest) -> StreamingHttpResponse:
     """Stream a response: each part is made when the client has taken those before."""
 
     def lines() -> Iterator[str]:
-        for number in range(100_000):
+        for number in range(10_000):
             yield f"{number}\n"
 
     return StreamingHttpResponse(lines(), content_type="text/plain")

@@ -140,7 +140,7 @@ def numbers() -> Response:
     """Stream a response: each part is made when the client has taken those before."""
 
     def lines() -> Iterator[str]:
-        for number in range(100_000):
+        for number in range(10_000):
             yield f"{number}\n"
 
     return Response(lines(), mimetype="text/plain")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PASSWORDS = {"ada": "lovelace", "grace": "hopper"}
 CONTENT = random.Random(1).randbytes(5_000_000)
 UPLOAD = {"name": "big.bin", "mimeType": "application/octet-stream", "buffer": CONTENT}
-NUMBERS = "".join(f"{number}\n" for number in range(100_000))
+NUMBERS = "".join(f"{number}\n" for number in range(10_000))
 COOKIES = {"flask_app.py": "session", "django_app.py": "sessionid"}
 # Opens a socket where the page would open it, and tells what comes of it.
 KNOCK = """() => new Promise((resolve) => {
