@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 DEADLINE = 20.0  # seconds
-SERVING = r"^Serving on http://([\w.:\[\]]+):(\d+)$"
+SERVING = r"^Serving on https?://([\w.:\[\]]+):(\d+)$"
 
 
 def get(address: tuple[str, int], target: str = "/") -> str:

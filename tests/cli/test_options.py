@@ -16,6 +16,9 @@ from handy_ws.cli.options import WITHOUT_OPTION, ConfigOption, _settings, config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.certificates import Authority, Issued
 
 OPTIONS = [option for option in serve.params if isinstance(option, ConfigOption)]
 
@@ -220,6 +223,52 @@ def test_types_of_fields_are_understood(hint: object, text: str, value: object) 
 def test_a_type_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(TypeError, match="no option can have a value of"):
         _settings(bytes)
+
+
+# TLS is a config inside the config.
+
+
+def tls(issued: Issued) -> list[str]:
+    certificate, private_key = map(str, issued)
+    return ["--tls-certificate", certificate, "--tls-private-key", private_key]
+
+
+def test_a_certificate_and_its_key_make_a_config(authority: Authority) -> None:
+    assert config(*tls(authority.server)).tls == authority.server.config()
+    found = config(*tls(authority.server), "--tls-minimum-version", "1.3")
+    assert found.tls == authority.server.config(minimum_version="1.3")
+
+
+def test_what_is_given_replaces_parts_of_the_programs_tls(authority: Authority) -> None:
+    own = ServerConfig(tls=authority.server.config(client_ca=authority.file))
+    assert config("--port", "1", own=own).tls == own.tls
+    found = config("--tls-minimum-version", "1.3", own=own)
+    assert found.tls == authority.server.config(client_ca=authority.file, minimum_version="1.3")
+    other = authority.issue("other.example.com")
+    found = config(*tls(other), own=own)
+    assert found.tls == other.config(client_ca=authority.file)
+
+
+def test_a_certificate_needs_its_key(authority: Authority) -> None:
+    certificate, private_key = tls(authority.server)[:2], tls(authority.server)[2:]
+    for given, missing in (
+        (certificate, "--tls-private-key"),
+        (private_key, "--tls-certificate"),
+        (["--tls-client-ca", "x"], "--tls-certificate"),
+    ):
+        with pytest.raises(click.UsageError) as error:
+            config(*given)
+        assert error.value.format_message() == f"Missing option '{missing}'."
+
+
+def test_a_file_that_cannot_be_used_is_refused_by_the_name_of_its_option(
+    authority: Authority, tmp_path: Path
+) -> None:
+    wrong = authority.server._replace(certificate=tmp_path / "nothing.pem")
+    with pytest.raises(click.BadParameter) as error:
+        config(*tls(wrong))
+    assert error.value.format_message().startswith("Invalid value for '--tls-certificate': ")
+    assert "nothing.pem" in error.value.format_message()
 
 
 def test_of_two_values_the_last_one_counts() -> None:

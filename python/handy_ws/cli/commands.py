@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cli"]
 
+_logger = logging.getLogger("handy_ws")
+
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -107,6 +109,8 @@ def serve(  # noqa: PLR0913 - one for each option
         except OSError as error:
             raise click.ClickException(error.strerror or str(error)) from None
         signals.is_serving = True
+        if server.config.tls is not None:
+            signal.signal(signal.SIGHUP, lambda *_: _reload_tls(server))
         if parent is not None:
             parent.is_told(server)
         click.echo(f"Serving on {_url(server)}")
@@ -141,6 +145,16 @@ class _Signals:
         sys.exit(0 if self.is_serving else 128 + number)
 
 
+def _reload_tls(server: HttpServer) -> None:
+    """Have new connections get the certificate that is in the files by now, as SIGHUP asks."""
+    try:
+        server.reload_tls()
+    except ValueError as error:
+        # It serves on with what it has: whoever is connected has nothing to do with that.
+        message = "the server has not read its TLS certificate anew: %s"
+        _logger.error(message, error)  # noqa: TRY400 - the file is at fault, not a line of code
+
+
 def _set_up_logging(level: str | None, *, is_access_wanted: bool) -> None:
     """Have what is logged shown, unless the program sees to that itself."""
     access = logging.getLogger("handy_ws.access")
@@ -163,7 +177,8 @@ def _url(server: HttpServer) -> str:
     if isinstance(address, str):
         return f"unix:{address}"
     host, port = address
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "http" if server.config.tls is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 serve.params[1:1] = config_options()
