@@ -55,13 +55,22 @@ class Clock:
         assert server._run is not None
         server._run.acceptor._poller.wake(surely=True)
 
+    def let_pass(self, seconds: float, server: HttpServer) -> None:
+        """Do the same, and wait until the server has seen to all that is due."""
+        self.advance(seconds, server)
+        now = self()
+        assert server._run is not None
+        acceptor = server._run.acceptor
+        acceptor._poller.wake(surely=True)
+        poll(lambda: acceptor._wakes_at > now)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Make a clock for the deadlines of the HTTP side."""
     clock = Clock()
-    monkeypatch.setattr("handy_ws.http.acceptor.monotonic", clock)
-    monkeypatch.setattr("handy_ws.http.waiting.monotonic", clock)
+    for module in ("acceptor", "run", "waiting"):
+        monkeypatch.setattr(f"handy_ws.http.{module}.monotonic", clock)
     return clock
 
 

@@ -28,7 +28,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException, abort
 
-from tests.http.clock import Clock
 from tests.http.conftest import poll, server_threads, wait
 from tests.http.raw_http import DEADLINE, RawClient, get, post
 from tests.http.test_stream import GREETING, Holding
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from handy_ws import HttpRequestContext
 
     from tests.certificates import Authority
-    from tests.http.conftest import Serve
+    from tests.http.conftest import Clock, Serve
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -690,9 +689,8 @@ def test_slow_bodies_leave_the_workers_to_others(serve: Serve) -> None:
 
 
 def test_stop_does_not_wait_for_a_body_longer_than_it_may(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock(monkeypatch)
     handler = Failing()
     server = HttpServer(Streaming(handler), ServerConfig(port=0, workers=2))
     threads = server_threads()
@@ -703,7 +701,7 @@ def test_stop_does_not_wait_for_a_body_longer_than_it_may(
         stopper.start()
         poll(lambda: refuses(server.address))
         assert handler.failures.empty()
-        clock.jump(900, server)
+        clock.advance(900, server)
         assert handler.failure().code == 503
         assert client.response().status == 503
         assert client.is_closed()

@@ -9,14 +9,13 @@ import pytest
 from handy_ws import HttpResponse, HttpServer
 from handy_ws.http.connection import Connection, State
 
-from tests.http.clock import Clock
 from tests.http.conftest import poll
 from tests.http.raw_http import get, post
 
 if TYPE_CHECKING:
     from handy_ws import HttpRequestContext
 
-    from tests.http.conftest import Serve
+    from tests.http.conftest import Clock, Serve
     from tests.http.raw_http import RawClient
 
 #: In which nothing happens by itself: a second more or less makes no difference.
@@ -29,11 +28,6 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 def size(context: HttpRequestContext) -> None:
     context.response.data = str(len(context.request.get_data()))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
 
 
 def settings(**others: Any) -> dict[str, Any]:
@@ -74,7 +68,7 @@ def test_a_body_slower_than_the_rate_gets_408_though_its_longest_pause_is_not_ov
     client = serve.client(server)
     upload = Upload(client, server, 100_000)
     upload.send(ENOUGH - 1)
-    clock.advance(GRACE, server)
+    clock.let_pass(GRACE, server)
     response = client.response()
     assert (response.status, response.get("Connection")) == (408, "close")
     assert b"too slowly" in response.body
@@ -87,7 +81,7 @@ def test_a_large_body_may_take_as_long_as_it_keeps_the_rate(serve: Serve, clock:
     upload = Upload(client, server, 20 * ENOUGH)
     for _ in range(19):  # many times the longest pause
         upload.send(ENOUGH)
-        clock.advance(GRACE, server)
+        clock.let_pass(GRACE, server)
     client.send(b"x" * ENOUGH)
     assert client.response().body == b"%d" % (20 * ENOUGH)
 
@@ -99,8 +93,8 @@ def test_a_body_that_was_fast_may_pause_and_not_for_ever(serve: Serve, clock: Cl
     for _ in range(3):
         upload.send(1_000_000)
         for _ in range(4):  # the longest pause
-            clock.advance(GRACE, server)
-    clock.advance(GRACE, server)
+            clock.let_pass(GRACE, server)
+    clock.let_pass(GRACE, server)
     assert client.response().status == 408
 
 
@@ -111,7 +105,7 @@ def test_chunks_count_by_what_is_in_them(serve: Serve, clock: Clock) -> None:
     connection = waiting(server, State.READING_BODY)
     client.send(b"1;%b\r\nx\r\n" % (b"y" * 500) * 20)
     poll(lambda: connection.body is not None and connection.body.size == 20)
-    clock.advance(GRACE, server)
+    clock.let_pass(GRACE, server)
     assert client.response().status == 408
 
 
@@ -122,8 +116,8 @@ def test_without_a_rate_a_body_may_come_byte_by_byte(serve: Serve, clock: Clock)
     for _ in range(3):
         upload.send(1)
         for _ in range(4):
-            clock.advance(GRACE, server)
-    clock.advance(GRACE, server)
+            clock.let_pass(GRACE, server)
+    clock.let_pass(GRACE, server)
     assert client.response().status == 408
 
 
@@ -190,7 +184,7 @@ def test_a_client_that_takes_a_response_too_slowly_is_let_go(
     client.send(get())
     Download(client, server).take(20_000)
     assert not handler.closed.is_set()
-    clock.advance(GRACE, server)
+    clock.let_pass(GRACE, server)
     poll(handler.closed.is_set)
 
 
@@ -207,13 +201,13 @@ def test_a_client_that_takes_a_response_at_the_rate_gets_all_the_time_it_needs(
     before = download.progress()
     for _ in range(10):  # many times the longest pause
         download.take(int(rate * GRACE))
-        clock.advance(GRACE, server)
+        clock.let_pass(GRACE, server)
     if not place:
         # The system has no room for more yet, so that nobody else could tell.
         assert download.progress() == before
     assert not handler.closed.is_set()
     for _ in range(6):
-        clock.advance(GRACE, server)
+        clock.let_pass(GRACE, server)
     poll(handler.closed.is_set)
 
 
@@ -226,10 +220,10 @@ def test_without_a_rate_a_response_may_be_taken_bit_by_bit(serve: Serve, clock: 
     for _ in range(5):
         download.take(1)
         for _ in range(3):
-            clock.advance(GRACE, server)
+            clock.let_pass(GRACE, server)
     assert not handler.closed.is_set()
     for _ in range(6):
-        clock.advance(GRACE, server)
+        clock.let_pass(GRACE, server)
     poll(handler.closed.is_set)
 
 

@@ -84,6 +84,13 @@ def streams_function(handler: Handler) -> Callable[[RequestHead], bool]:
     return handler.streams_body if isinstance(handler, HttpRequestHandler) else _streams_nothing
 
 
+def _may_stream(handler: Handler) -> bool:
+    """Say whether a handler has to be asked."""
+    return isinstance(handler, HttpRequestHandler) and (
+        handler.stream_body or type(handler).streams_body is not HttpRequestHandler.streams_body
+    )
+
+
 def _streams_nothing(_: RequestHead) -> bool:
     return False
 
@@ -115,6 +122,7 @@ class PathHandler(HttpRequestHandler):
             TypeError: the fallback is no handler.
         """
         fallback = _not_found if fallback is None else fallback
+        self._handlers = [fallback]
         self._fallback = handle_function(fallback)
         self._fallback_streams_body = streams_function(fallback)
         self._entries: list[_Entry] = []
@@ -145,6 +153,7 @@ class PathHandler(HttpRequestHandler):
             # Building a map checks the rule before it can do any harm.
             Map([entry.rule()])
             self._entries.append(entry)
+            self._handlers.append(handler)
             self._map = None
             if "<" not in rule:
                 # The first one wins, as it does in werkzeug's map.
@@ -175,6 +184,9 @@ class PathHandler(HttpRequestHandler):
 
     def streams_body(self, head: RequestHead) -> bool:
         """Ask the handler that the request will be passed on to."""
+        # Most programs stream nothing, and need not find out twice which handler that is.
+        if not any(map(_may_stream, self._handlers)):
+            return False
         entry = self._static.get(head.path)
         if entry is None or not entry.allows(head.method):
             try:
