@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from tests.certificates import Authority
     from tests.http.conftest import Serve
 
 
@@ -68,6 +69,23 @@ def test_slow_clients_of_streams_do_not_delay_the_next_request(serve: Serve) -> 
         assert read(client) == BIG * TIMES
         assert client.get("/").body == b"at once"
     assert [body.closed for body in app.bodies] == [1] * 4
+
+
+def test_slow_clients_that_speak_tls_do_not_delay_the_next_request_either(
+    serve: Serve, authority: Authority, tls_version: str
+) -> None:
+    app, context = Streams(), authority.client(tls_version)
+    server = serve(WsgiHandler(app), workers=1, spare_workers=2, tls=authority.server.config())
+    slow = start_slowly(serve, server, 2, context)
+    assert serve.client(server, context=context).get("/").body == b"at once"
+    for client in slow:
+        assert read(client) == BIG * TIMES
+        assert client.get("/").body == b"at once"
+    (left,) = start_slowly(serve, server, 1, context)
+    server.stop(0.2)
+    assert [(body.closed, len(body.threads)) for body in app.bodies] == [(1, 1)] * 3
+    assert not app.intruded
+    left.sock.close()
 
 
 def test_a_stream_has_its_thread_for_itself_until_it_is_closed(serve: Serve) -> None:

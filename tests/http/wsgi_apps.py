@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.http.raw_http import get
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Iterator
 
     from handy_ws import HttpServer
@@ -54,9 +55,12 @@ def answering(result: Iterable[bytes], *headers: tuple[str, str]) -> Callable[..
     return app
 
 
-def start_slowly(serve: Serve, server: HttpServer, count: int) -> list[RawClient]:
+def start_slowly(
+    serve: Serve, server: HttpServer, count: int, context: ssl.SSLContext | None = None
+) -> list[RawClient]:
     """Ask for streams and read nothing of them, until all have begun."""
-    clients = [serve.client(server, receive_buffer=4096) for _ in range(count)]
+    options = {"receive_buffer": 4096, "context": context}
+    clients = [serve.client(server, **options) for _ in range(count)]
     for client in clients:
         client.send(get("/big"))
     for client in clients:
