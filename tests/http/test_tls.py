@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws import HttpResponse, PathHandler
+from handy_ws import HttpRequestHandler, HttpResponse, PathHandler
 
 from tests.http.conftest import poll
 from tests.http.raw_http import get, post
@@ -99,6 +99,33 @@ def test_large_bodies_both_ways(connect: Callable[..., RawClient]) -> None:
     for path in ("/big", "/parts"):
         assert client.get(path).body == BIG
     assert client.request(post("/", BIG)).body == BIG
+
+
+class Collect(HttpRequestHandler):
+    """Reads the body while it comes, and answers with it."""
+
+    stream_body = True
+
+    def handle(self, context: HttpRequestContext) -> HttpResponse:
+        stream = context.request.stream
+        return HttpResponse(b"".join(iter(lambda: stream.read(65536), b"")))
+
+
+def test_a_body_that_is_read_while_it_comes(
+    serve: Serve, authority: Authority, tls_version: str
+) -> None:
+    server = serve(Collect(), tls=authority.server.config())
+    client = serve.client(server, context=authority.client(tls_version))
+    head, _, body = post("/", BIG, "Expect: 100-continue").partition(b"\r\n\r\n")
+    assert client.request(head + b"\r\n\r\n").status == 100
+    assert client.request(body).body == BIG
+    for byte in post("/", b"dribbled"):
+        client.send(bytes([byte]))
+    assert client.response().body == b"dribbled"
+    client.send(post("/", b"cut off")[:-1])
+    client.sock.close()
+    other = serve.client(server, context=authority.client(tls_version))
+    assert other.request(post("/", b"alive")).body == b"alive"
 
 
 @pytest.mark.parametrize("path", ["/big", "/parts"])
