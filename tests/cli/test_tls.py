@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.certificates import Files
 from tests.http.raw_http import RawClient
 from tests.http.tls_clients import certificate_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.certificates import Authority
@@ -58,6 +61,15 @@ def test_a_new_certificate_needs_no_restart(
     assert program.end(signal.SIGTERM) == 0
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """Let processes begin without the SIGHUP that is ignored under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 def test_without_a_certificate_there_is_nothing_to_read_anew(serve: Serve) -> None:
     serve.write(HELLO)
     program = serve("program:hello")
