@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from handy_ws import HttpRequestContext
 
+    from tests.certificates import Authority
     from tests.http.conftest import Serve
 
 PEER = ("127.0.0.1", 4321)
@@ -500,3 +501,14 @@ def test_an_untrusted_client_cannot_choose_the_host_of_its_origin(serve: Serve) 
     with RawWebSocket(server.address) as client:
         fields = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
         assert handshake(client, **fields) == 403
+
+
+def test_a_proxy_that_speaks_tls_to_us_says_what_its_client_spoke(
+    serve: Serve, authority: Authority
+) -> None:
+    tls = authority.server.config()
+    server = serve(describe, tls=tls, trusted_proxies=["127.0.0.1"])
+    client = serve.client(server, context=authority.client())
+    for proto in ("http", "https"):
+        answer = json.loads(client.get("/", f"X-Forwarded-Proto: {proto}").body)
+        assert answer[-2:] == [proto, f"{proto}://localhost/"]

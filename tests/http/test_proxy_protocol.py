@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,16 @@ from handy_ws.http.proxy_protocol import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.http.raw_http import RawClient, get
+from tests.http.raw_http import RawClient, get, wrap
 from tests.websocket.raw_websocket import RawWebSocket
 from tests.websocket.recorder import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from handy_ws import HttpRequestContext
+    from handy_ws import HttpRequestContext, HttpServer
 
+    from tests.certificates import Authority
     from tests.http.conftest import Serve
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -367,3 +369,82 @@ def test_a_websocket_connection_has_the_address_of_its_client(serve: Serve) -> N
         client.send(binary(FROM_4))
         client.upgrade()
         assert recorder.next("established").remote_address == ("192.0.2.1", 5000)
+
+
+# TLS begins behind the header
+
+
+def tls_server(serve: Serve, authority: Authority, **settings: Any) -> HttpServer:
+    return serve(describe, **SETTINGS, tls=authority.server.config(), **settings)
+
+
+def begin_tls(client: RawClient, authority: Authority, tls_version: str) -> None:
+    client.sock = wrap(client.sock, authority.client(tls_version))
+
+
+@pytest.mark.parametrize("header", [binary(FROM_4 + TLVS), HEADERS["version 1, IPv4"][0]])
+def test_a_session_begins_behind_the_header(
+    serve: Serve, authority: Authority, tls_version: str, header: bytes
+) -> None:
+    client = serve.client(tls_server(serve, authority))
+    client.send(header)
+    begin_tls(client, authority, tls_version)
+    for _ in range(2):
+        assert description(client) == ["192.0.2.1", 5000, "192.0.2.1", "https"]
+
+
+def test_header_and_hello_may_come_at_once_or_cut_anywhere(
+    serve: Serve, authority: Authority
+) -> None:
+    server = tls_server(serve, authority)
+    header = binary(FROM_4)
+    for sizes in ([len(header) + 1], [len(header) + 200], [1] * (len(header) + 10), [len(header)]):
+        client = serve.client(server)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = authority.client().wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        with pytest.raises(ssl.SSLWantReadError):
+            session.do_handshake()
+        data = header + outgoing.read()
+        for size in sizes:
+            client.send(data[:size])
+            data = data[size:]
+        client.send(data)
+        while True:
+            try:
+                session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(client.sock.recv(65536))
+        session.write(get("/", "Connection: close"))
+        client.send(outgoing.read())
+        incoming.write(client.to_end())
+        assert b'"192.0.2.1"' in session.read(65536)
+
+
+def test_a_session_without_a_header_is_closed_without_a_word(
+    serve: Serve, authority: Authority
+) -> None:
+    client = serve.client(tls_server(serve, authority))
+    client.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
+    assert client.is_closed()
+
+
+def test_plain_http_behind_the_header_is_told_that_the_port_speaks_tls(
+    serve: Serve, authority: Authority
+) -> None:
+    client = serve.client(tls_server(serve, authority))
+    response = client.request(binary(FROM_4) + get())
+    assert response.status == 400
+    assert b"https" in response.body
+
+
+def test_a_handshake_behind_the_header_has_a_deadline(serve: Serve, authority: Authority) -> None:
+    client = serve.client(tls_server(serve, authority, head_timeout=0.1))
+    client.send(binary(FROM_4) + b"\x16\x03\x01\x02\x00")
+    assert client.is_closed()
+
+
+def test_a_header_within_the_session_is_garbage(serve: Serve, authority: Authority) -> None:
+    server = serve(describe, trusted_proxies=["127.0.0.1"], tls=authority.server.config())
+    client = serve.client(server, context=authority.client())
+    assert client.request(binary(FROM_4) + get()).status == 400
