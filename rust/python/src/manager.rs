@@ -1,7 +1,7 @@
 //! `WebSocketManager`.
 
 use std::net::TcpStream;
-use std::os::fd::{FromRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::extensions::{Agreement, Negotiator};
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::timing::{Stopwatch, Timings};
-use crate::tls::TlsStream;
+use crate::tls::{TlsStream, take_descriptor};
 use crate::{calls, logging, names};
 
 /// How much longer than all else the last callbacks on an executor may take when a server stops.
@@ -314,12 +314,7 @@ enum Given<'py> {
 impl Given<'_> {
     fn take(self) -> PyResult<(TcpStream, Option<Box<Session>>)> {
         match self {
-            Self::Descriptor(fd) if fd < 0 => {
-                Err(PyValueError::new_err(format!("{fd} is no file descriptor")))
-            }
-            // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
-            // nothing else closes it.
-            Self::Descriptor(fd) => Ok((unsafe { TcpStream::from_raw_fd(fd) }, None)),
+            Self::Descriptor(fd) => Ok((take_descriptor(fd)?, None)),
             Self::Tls(stream) => match stream.get().take() {
                 Some((socket, session)) => Ok((socket, Some(session))),
                 None => Err(PyValueError::new_err("this TlsStream is closed")),

@@ -1,6 +1,6 @@
 //! `TlsContext` and `TlsStream`: TLS as the HTTP side sees it.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
@@ -161,12 +161,7 @@ impl TlsStream {
     /// this raises.
     #[new]
     fn new(context: &Bound<'_, TlsContext>, fd: RawFd) -> PyResult<Self> {
-        if fd < 0 {
-            return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
-        }
-        // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so
-        // nothing else closes it.
-        let socket = unsafe { TcpStream::from_raw_fd(fd) };
+        let socket = take_descriptor(fd)?;
         let settings = context.get().settings()?;
         let session = Box::new(Session::new(&settings).map_err(as_of_socket)?);
         let secured = Secured { socket, session, has_begun: false };
@@ -205,7 +200,7 @@ impl TlsStream {
         let data = to_bytes(data)?;
         let bytes = data.as_bytes();
         self.detached(py, |secured| {
-            secured.session.write(&mut Quiet(&secured.socket), &[IoSlice::new(bytes)])
+            secured.session.write(&mut secured.socket, &[IoSlice::new(bytes)])
         })
     }
 
@@ -221,7 +216,7 @@ impl TlsStream {
     fn flush(&self, py: Python<'_>) -> PyResult<usize> {
         self.detached(py, |secured| {
             let before = secured.session.unsent();
-            match secured.session.flush(&mut Quiet(&secured.socket)) {
+            match secured.session.flush(&mut secured.socket) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
                 _ => Ok(before.saturating_sub(secured.session.unsent())),
             }
@@ -310,32 +305,18 @@ impl Secured {
     }
 
     fn say_goodbye(&mut self) {
-        let _ = self.session.close(&mut Quiet(&self.socket));
+        let _ = self.session.close(&mut self.socket);
     }
 }
 
-/// A socket that signals nobody when it is broken: Python ignores SIGPIPE, and Rust's own sockets
-/// ask for none.
-struct Quiet<'a>(&'a TcpStream);
-
-impl Read for Quiet<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&mut &*self.0).read(buffer)
+/// Makes a socket of a descriptor that somebody gives away.
+pub(crate) fn take_descriptor(fd: RawFd) -> PyResult<TcpStream> {
+    if fd < 0 {
+        return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
     }
-}
-
-impl Write for Quiet<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&mut &*self.0).write(bytes)
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&mut &*self.0).write_vectored(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    // SAFETY: the caller gives the descriptor away (it comes from `socket.detach()`), so nothing
+    // else closes it.
+    Ok(unsafe { TcpStream::from_raw_fd(fd) })
 }
 
 /// The exception for what has gone wrong with a socket or its session.
