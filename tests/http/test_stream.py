@@ -10,8 +10,9 @@ import pytest
 from handy_ws import HttpResponse, ServerConfig
 from handy_ws.http import listener, waiting
 from handy_ws.http.connection import Connection, State
+from handy_ws.http.outgoing import Outgoing, Then
 from handy_ws.http.poller import Poller
-from handy_ws.http.response import Answers, Outgoing, Then
+from handy_ws.http.response import Answers
 from handy_ws.http.stream import PlainStream
 from handy_ws.http.waiting import WaitingRoom
 

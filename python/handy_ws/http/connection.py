@@ -14,6 +14,8 @@ from enum import Enum, auto
 from io import BufferedReader
 from typing import TYPE_CHECKING, Final
 
+from handy_ws.http.tls import session_of
+
 if TYPE_CHECKING:
     from io import BufferedIOBase
 
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
     from handy_ws.http.body_stream import BodyStream
     from handy_ws.http.forwarded import TrustedProxies
     from handy_ws.http.head import RequestHead, RequestSource
+    from handy_ws.http.outgoing import Outgoing
     from handy_ws.http.pace import Pace
     from handy_ws.http.proxy_protocol import Introduction
-    from handy_ws.http.response import Outgoing
     from handy_ws.http.stream import Stream
+    from handy_ws.http.tls import TlsSession
 
 __all__ = ["Connection", "State"]
 
@@ -107,6 +110,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_tls_session",
         "address",
         "body",
         "discarded",
@@ -143,6 +147,13 @@ class Connection:
         self.outgoing: Outgoing | None = None
         self.entry: AccessEntry | None = None
         self.discarded = 0
+        self._tls_session: TlsSession | None = None
+
+    def tls_session(self) -> TlsSession | None:
+        """Return what is known of the TLS session, for which it is asked once; None without one."""
+        if self._tls_session is None:
+            self._tls_session = session_of(self.sock)
+        return self._tls_session
 
     def introduce(self, introduction: Introduction) -> None:
         """Take note of what a trusted proxy says about the peer by the PROXY protocol."""

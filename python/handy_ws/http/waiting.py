@@ -19,17 +19,18 @@ from handy_ws.http.connection import Connection, State
 from handy_ws.http.deadlines import Deadlines
 from handy_ws.http.forwarded import TrustedProxies
 from handy_ws.http.head import BadRequest, find_head_end
+from handy_ws.http.outgoing import PeerGone
 from handy_ws.http.pace import Pace, period_of
 from handy_ws.http.poller import READ, WRITE
 from handy_ws.http.proxy_protocol import ProxyProtocolError, find_header_end, read_header
-from handy_ws.http.response import PeerGone
 from handy_ws.http.stream import PlainStream
 
 if TYPE_CHECKING:
     from handy_ws._core import TlsContext
     from handy_ws.config import ServerConfig
+    from handy_ws.http.outgoing import Outgoing
     from handy_ws.http.poller import Poller
-    from handy_ws.http.response import Answers, Outgoing
+    from handy_ws.http.response import Answers
 
 __all__ = ["WaitingRoom"]
 

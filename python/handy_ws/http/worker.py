@@ -15,7 +15,6 @@ import socket
 import threading
 from contextlib import suppress
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from werkzeug.exceptions import HTTPException
@@ -26,11 +25,9 @@ from handy_ws.http.connection import State
 from handy_ws.http.context import HttpRequestContext, Upgrade
 from handy_ws.http.handlers import handle_function, streams_function
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
-from handy_ws.http.pace import Pace, period_of
-from handy_ws.http.poller import wait_for_room
-from handy_ws.http.response import BoundResponse, HttpResponse, NotYet, Outgoing, PeerGone, Then
-from handy_ws.http.stream import break_off
-from handy_ws.http.tls import session_of
+from handy_ws.http.outgoing import NotYet, Outgoing, PeerGone, Then, close_quietly
+from handy_ws.http.response import BoundResponse, HttpResponse
+from handy_ws.http.sender import Sender
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
@@ -42,7 +39,6 @@ if TYPE_CHECKING:
     from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
     from handy_ws.http.server import HttpServer
-    from handy_ws.http.stream import Stream
 
 __all__ = ["Worker"]
 
@@ -51,9 +47,6 @@ _logger = logging.getLogger("handy_ws")
 #: The name and port of a server with a unix socket, which has neither, but PEP 3333 wants them.
 _UNIX_SERVER: Final = ("localhost", 80)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: How long a worker waits for a client before another one works in its place, in seconds. A client
-#: that reads on is waited for time and again, and only briefly.
-_PATIENCE: Final = 0.1
 
 
 class Worker(threading.Thread):
@@ -94,9 +87,7 @@ class Worker(threading.Thread):
         self._answers = answers
         self._pool = pool
         self._is_replaced = False
-        self._streams_to: Stream | None = None
-        self._stream_lock = threading.Lock()
-        self._period = period_of(server.config)
+        self._sender = Sender(acceptor, server.config, on_long_wait=self._be_replaced)
         self._work: SimpleQueue[Connection | None] = acceptor.work
         address = acceptor.address
         self._local_address = _UNIX_SERVER if isinstance(address, str) else address
@@ -124,9 +115,7 @@ class Worker(threading.Thread):
 
     def cut_off(self) -> None:
         """End a response that belongs to this thread; the acceptor calls this when it is over."""
-        with self._stream_lock:
-            if self._streams_to is not None:
-                break_off(self._streams_to)
+        self._sender.cut_off()
 
     def _work_on(self, connection: Connection) -> None:
         match connection.state:
@@ -184,7 +173,7 @@ class Worker(threading.Thread):
             connection.head_bytes,
             connection.address,
             self._local_address,
-            session_of(connection.sock),
+            connection.tls_session(),
         )
         if connection.proxies is not None:
             connection.proxies.apply(source, head)
@@ -231,7 +220,7 @@ class Worker(threading.Thread):
         if connection.outgoing is None:
             connection.outgoing = self._render(connection, context, response)
         with suppress(NotYet):
-            self._pump(connection.sock, connection.outgoing)
+            self._sender.send(connection.sock, connection.outgoing)
 
     def _run_handler(self, context: HttpRequestContext) -> HttpResponse | Upgrade:
         """Return what the handler has chosen: a response, or to upgrade the connection."""
@@ -268,7 +257,7 @@ class Worker(threading.Thread):
             outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
         except Exception:
             _logger.exception("the response to %s cannot be sent", context.head.path)
-            _close_response(response)
+            close_quietly(response.close)
             response = _failure()
             outgoing = self._answers.outgoing(context, response, keep_alive=keep_alive)
         outgoing.on_close(partial(_close, response, context))
@@ -283,7 +272,7 @@ class Worker(threading.Thread):
         outgoing = connection.outgoing
         assert outgoing is not None  # noqa: S101 - a connection with nothing to send is not sent
         try:
-            if not self._pump(connection.sock, outgoing):
+            if not self._sender.send(connection.sock, outgoing):
                 self._acceptor.hand_back(connection, State.WRITING)
                 return
         except PeerGone:
@@ -300,53 +289,6 @@ class Worker(threading.Thread):
         if entry is not None:
             # The next request does not wait for this.
             entry.write(outgoing.status, outgoing.body_sent)
-
-    def _pump(self, sock: Stream, outgoing: Outgoing) -> bool:
-        """Send what the client takes; say whether that is all. If not, any thread may go on."""
-        if not outgoing.is_bound:
-            return outgoing.pump(sock)
-        with self._stream_lock:
-            self._streams_to = sock
-        try:
-            until_look = self._period
-            while not outgoing.pump(sock):
-                if not outgoing.is_bound:
-                    return False
-                until_look = self._wait_for_room(sock, outgoing, until_look)
-            return True
-        finally:
-            with self._stream_lock:
-                self._streams_to = None
-
-    def _wait_for_room(self, sock: Stream, outgoing: Outgoing, until_look: float) -> float:
-        """Wait until the client has taken something.
-
-        Args:
-            sock: its stream, which is full.
-            outgoing: the response.
-            until_look: after how many seconds of waiting to look how it keeps up.
-
-        Returns:
-            The same for the next wait. How long the parts take to be made is not its fault.
-
-        Raises:
-            PeerGone: it takes the response too slowly, or the server has stopped.
-        """
-        if outgoing.pace is None:
-            outgoing.pace = Pace.of_response(self._server.config)
-        while not self._acceptor.finished:
-            begun = monotonic()
-            patience = self._period if self._is_replaced else _PATIENCE
-            has_room = wait_for_room(sock, min(patience, until_look))
-            until_look -= monotonic() - begun
-            if until_look <= 0:
-                if not outgoing.pace.keeps_up(outgoing.delivered(sock)):
-                    raise PeerGone
-                until_look = self._period
-            if has_room:
-                return until_look
-            self._be_replaced()
-        raise PeerGone
 
     def _be_replaced(self) -> bool:
         """Have another worker work in the place of this one, which waits; say whether one does."""
@@ -413,10 +355,3 @@ def _close(response: HttpResponse, context: HttpRequestContext) -> None:
         response.close()
     finally:
         context.close_uploads()
-
-
-def _close_response(response: HttpResponse) -> None:
-    try:
-        response.close()
-    except Exception:
-        _logger.exception("closing a response failed")

@@ -22,8 +22,10 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import NotFound
 from werkzeug.wsgi import FileWrapper
 
+from handy_ws.http.fields import WITHOUT_BODY
 from handy_ws.http.handlers import HttpRequestHandler
-from handy_ws.http.response import BoundResponse, HttpResponse, NotYet
+from handy_ws.http.outgoing import NotYet
+from handy_ws.http.response import BoundResponse, HttpResponse
 from handy_ws.http.syntax import is_field_value, is_token
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ __all__ = ["WsgiHandler"]
 
 #: A final status and perhaps a phrase: PEP 3333, "The start_response() Callable".
 _STATUS: Final = re.compile(r"[2-9][0-9]{2}(?: [\t -~\x80-\xff]*)?")
-#: Responses that never have a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
-_WITHOUT_BODY: Final = frozenset({"204", "205", "304"})
 _LENGTH: Final = re.compile(r"[0-9]{1,19}")
 #: The least that is read of a file at a time. The block size that applications ask for is a
 #: suggestion, and Django's, 4 KiB, costs more in calls than in reading.
@@ -158,7 +158,7 @@ class _Call:
         headers = list(headers)
         _check_head(status, headers)
         self._head = (status, headers)
-        self._is_shown = self._context.head.method != "HEAD" and status[:3] not in _WITHOUT_BODY
+        self._is_shown = self._context.head.method != "HEAD" and int(status[:3]) not in WITHOUT_BODY
         return self._write
 
     def response(self, result: Iterable[bytes]) -> HttpResponse:
@@ -279,7 +279,7 @@ class _WsgiResponse(BoundResponse):
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         """Return the header fields as they are; werkzeug would improve some."""
         del environ
-        if self.status[:3] in _WITHOUT_BODY:
+        if self.status_code in WITHOUT_BODY:
             self.headers.remove("Content-Length")
         return self.headers
 
