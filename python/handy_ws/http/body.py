@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from handy_ws.http.head import BadRequest
 from handy_ws.http.shortage import ShortageLog
-from handy_ws.http.syntax import NOT_CONTROL, TOKEN, is_token
+from handy_ws.http.syntax import NOT_CONTROL, QUOTED, TOKEN, is_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,7 @@ _NOT_IN_TRAILERS: Final = frozenset({"content-length", "host", "transfer-encodin
 _LENGTH = re.compile(r"[0-9]{1,20}")
 # A size and perhaps extensions, which nobody uses: RFC 9112 section 7.1.1. They are skipped, but
 # what is none is refused.
-_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-_EXTENSION = rf"[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|{_QUOTED}))?"
+_EXTENSION = rf'[ \t]*;[ \t]*{TOKEN}(?:[ \t]*=[ \t]*(?:{TOKEN}|"{QUOTED}"))?'
 _SIZE_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}})(?:{_EXTENSION})*\r\n".encode())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from handy_ws.http.request import make_environ
 from handy_ws.http.response import HttpResponse
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class HttpRequestContext:
         It has the body that `request` has, too: what is read from one is not there in the other.
         """
         if self._request is None:
-            return make_environ(self.source, self.head, self._body)
+            return self.source.environ(self.head, self._body)
         return self._request.environ.copy()
 
     @property

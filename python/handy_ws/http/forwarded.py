@@ -23,7 +23,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from handy_ws.http.head import BadRequest
-from handy_ws.http.syntax import TOKEN, valid_authority
+from handy_ws.http.syntax import QUOTED, TOKEN, valid_authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +57,7 @@ _NODE = re.compile(
 )
 # A pair of RFC 7239 section 4, or none, and what separates it from the next one. The quantifiers
 # are possessive, so that nothing is tried twice.
-_QUOTED = r"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"
-_PAIR = re.compile(rf'[ \t]*+(?:({TOKEN})=(?:({TOKEN})|"({_QUOTED})"))?[ \t]*+([,;]|\Z)')
+_PAIR = re.compile(rf'[ \t]*+(?:({TOKEN})=(?:({TOKEN})|"({QUOTED})"))?[ \t]*+([,;]|\Z)')
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 

@@ -210,6 +210,12 @@ class RequestSource:
             head.replace_host(self.host)
         return head
 
+    def environ(
+        self, head: RequestHead | None = None, body: BufferedIOBase | None = None
+    ) -> dict[str, Any]:
+        """Make a WSGI environ (PEP 3333), of the same arguments as `request`."""
+        return make_environ(self, head or self.head(), body)
+
     def request(
         self, head: RequestHead | None = None, body: BufferedIOBase | None = None
     ) -> HttpRequest:
@@ -219,7 +225,7 @@ class RequestSource:
             head: the head, if it is at hand; parsed anew otherwise.
             body: a file at the start of the request body; empty by default.
         """
-        request = HttpRequest(make_environ(self, head or self.head(), body), self.path_params)
+        request = HttpRequest(self.environ(head, body), self.path_params)
         request.user = self.user
         return request
 

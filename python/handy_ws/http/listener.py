@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from handy_ws.http.stream import PlainStream
 from handy_ws.http.unix_socket import SocketFile
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     from handy_ws.config import ServerConfig
 
-__all__ = ["Listener", "checked_descriptor"]
+__all__ = ["Listener", "checked_descriptor", "host_and_port"]
+
+SocketT = TypeVar("SocketT", bound=socket.socket)
 
 _NODELAY_IS_INHERITED: Final = sys.platform == "linux"
 #: What an IPv4 address begins with to a socket for both (RFC 4291 section 2.5.5.2).
 _MAPPED: Final = "::ffff:"
-#: Clients of a unix socket have no address.
 _NO_ADDRESS: Final = ("", 0)
 #: The first descriptor that systemd passes (sd_listen_fds(3)).
 _FIRST_FROM_SYSTEMD: Final = 3
@@ -98,15 +99,9 @@ class Listener(socket.socket):
     def _inherit(cls, descriptor: int) -> Self:
         # A copy, so that the socket goes on to listen when this server has stopped, and another
         # run of it finds it again.
-        copy = os.dup(descriptor)
+        listener = _listening_copy(cls, descriptor)
         try:
-            listener = cls(fileno=copy)
-        except OSError:
-            os.close(copy)
-            raise
-        try:
-            _check_listening(listener)
-            listener._prepare()
+            listener._prepare()  # noqa: SLF001 - of this class
         except OSError:
             listener.close()
             raise
@@ -144,9 +139,7 @@ class Listener(socket.socket):
         """Accept one connection.
 
         Returns:
-            The stream, with TCP_NODELAY, and the client's host and port. An IPv4
-            client has an IPv4 address, whatever the listening socket is; a client of a unix
-            socket has no address, which is the empty host with port 0.
+            The stream, with TCP_NODELAY, and the client's `host_and_port`.
 
         Raises:
             BlockingIOError: no connection is waiting.
@@ -156,14 +149,21 @@ class Listener(socket.socket):
         descriptor, address = cast("Any", self)._accept()  # noqa: SLF001
         sock = PlainStream(self._family, socket.SOCK_STREAM, 0, descriptor)
         sock.setblocking(False)
-        if not self._is_tcp:
-            return sock, _NO_ADDRESS
-        if not _NODELAY_IS_INHERITED:
+        if self._is_tcp and not _NODELAY_IS_INHERITED:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(address) == 2:  # noqa: PLR2004
-            return sock, address
-        host, port = address[:2]
-        return sock, (host.removeprefix(_MAPPED) if "." in host else host, port)
+        return sock, host_and_port(address)
+
+
+def host_and_port(name: Any) -> tuple[str, int]:
+    """Return host and port of what a socket says about itself or its peer.
+
+    An IPv4 client has an IPv4 address, also where the listening socket is one for both. A client
+    of a unix socket has no address: the host is empty then, and the port 0.
+    """
+    if not isinstance(name, tuple):
+        return _NO_ADDRESS
+    host, port = name[:2]
+    return host.removeprefix(_MAPPED) if "." in host else host, port
 
 
 def checked_descriptor(value: Any) -> int:
@@ -177,19 +177,32 @@ def checked_descriptor(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError("must be a descriptor or 'systemd'")
     try:
-        copy = os.dup(value)
-        try:
-            sock = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-            raise
-        with sock:
-            _check_listening(sock)
+        _listening_copy(socket.socket, value).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", error)
         msg = f"must be a listening socket, TCP or unix ({reason})"
         raise ValueError(msg) from None
     return value
+
+
+def _listening_copy(kind: type[SocketT], descriptor: int) -> SocketT:
+    """Return a socket that listens where that descriptor does.
+
+    Raises:
+        OSError: it is none that listens, TCP or unix.
+    """
+    copy = os.dup(descriptor)
+    try:
+        sock = kind(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+    try:
+        _check_listening(sock)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _check_listening(sock: socket.socket) -> None:

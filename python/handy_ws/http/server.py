@@ -18,7 +18,7 @@ from handy_ws.http.handlers import handle_function
 from handy_ws.http.run import Run
 from handy_ws.http.tls import tls_context
 from handy_ws.websocket.manager import WebSocketManager
-from handy_ws.websocket.manager_run import GRACE, check_timeout
+from handy_ws.websocket.manager_run import DEFAULT_TIMEOUT, GRACE, check_timeout
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +31,6 @@ __all__ = ["HttpServer"]
 
 _logger = logging.getLogger("handy_ws")
 
-_DEFAULT_STOP_TIMEOUT = 10.0
 #: How late a signal may be dealt with, in seconds. CPython only sets a flag for the main thread if
 #: a signal comes right before that goes to sleep, or to another thread: nothing wakes it then.
 _SIGNAL_DELAY = 1.0
@@ -167,11 +166,11 @@ class HttpServer:
         if run.has_current_thread():
             msg = "a thread of the server cannot wait for the server to stop"
             raise RuntimeError(msg)
-        with process.stopping_at_signals(run, _DEFAULT_STOP_TIMEOUT):
+        with process.stopping_at_signals(run, DEFAULT_TIMEOUT):
             while not run.wait(_SIGNAL_DELAY):
                 pass
 
-    def stop(self, timeout: float = _DEFAULT_STOP_TIMEOUT) -> None:
+    def stop(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Stop the server; does nothing if it is not running.
 
         New connections are refused and idle ones closed at once. Handlers that run, and responses
@@ -225,7 +224,7 @@ class HttpServer:
         run = self._run
         interrupted = exception is not None and not isinstance(exception, Exception)
         hurried = interrupted and run is not None and run.is_stopping()
-        self.stop(0.0 if hurried else _DEFAULT_STOP_TIMEOUT)
+        self.stop(0.0 if hurried else DEFAULT_TIMEOUT)
 
     def _ended(self, run: Run) -> None:
         """Note that a run is over, so that the next one may begin."""

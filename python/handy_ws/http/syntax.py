@@ -1,8 +1,9 @@
 """The alphabets of HTTP: which characters a name, a value and a host may consist of.
 
-RFC 9110 section 5.6.2 defines a token, section 5.5 a field value; RFC 3986 section 3.2.2 a host.
-Everything here looks at a string once, from C, so that its cost is linear and small, and the few
-strings that come with every request (names of header fields, the host) are remembered.
+RFC 9110 section 5.6.2 defines a token, section 5.6.4 a quoted string, section 5.5 a field value;
+RFC 3986 section 3.2.2 a host. Everything here looks at a string once, from C, so that its cost is
+linear and small, and the few strings that come with every request (names of header fields, the
+host) are remembered.
 """
 
 from __future__ import annotations
@@ -12,13 +13,24 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Final
 
-__all__ = ["NOT_CONTROL", "TOKEN", "is_field_value", "is_protocol", "is_token", "valid_authority"]
+__all__ = [
+    "NOT_CONTROL",
+    "QUOTED",
+    "TOKEN",
+    "is_field_value",
+    "is_protocol",
+    "is_token",
+    "valid_authority",
+]
 
 #: Every byte that may stand inside a line of a head: all but the controls, TAB allowed.
 NOT_CONTROL: Final = b"\t" + bytes(byte for byte in range(ord(" "), 256) if byte != ord("\x7f"))
 
 #: A token, as a regular expression.
 TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - not of that kind
+
+#: What stands between the quotes of a quoted string, the same way. Nothing in it is tried twice.
+QUOTED: Final = r"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"
 
 _MAX_AUTHORITY = 253 + len(":65535")
 _TOKEN = re.compile(TOKEN)

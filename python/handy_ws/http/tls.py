@@ -6,13 +6,15 @@ HTTP side each looks like a socket (`stream.py`).
 
 from __future__ import annotations
 
-import os
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from handy_ws._core import TlsContext, TlsStream
+from handy_ws.http.paths import path_of
 
 if TYPE_CHECKING:
+    import os
+
     from handy_ws.http.stream import Stream
 
 __all__ = ["TlsConfig", "TlsSession", "session_of", "tls_context"]
@@ -56,9 +58,12 @@ class TlsConfig:
                 names the field.
         """
         for name in ("certificate", "private_key", "client_ca"):
-            path: Any = getattr(self, name)
-            if path is not None or name != "client_ca":
-                object.__setattr__(self, name, _checked_path(name, path))
+            value: Any = getattr(self, name)
+            if value is not None or name != "client_ca":
+                path = path_of(value)
+                if path is None:
+                    raise _wrong(name, "must be the path of a PEM file", value)
+                object.__setattr__(self, name, path)
         if self.minimum_version not in _VERSIONS:
             raise _wrong("minimum_version", "must be '1.2' or '1.3'", self.minimum_version)
         tls_context(self)
@@ -77,13 +82,6 @@ def tls_context(config: TlsConfig) -> TlsContext:
     except ValueError as error:
         msg = f"TlsConfig.{error}"
         raise ValueError(msg) from None
-
-
-def _checked_path(name: str, value: Any) -> str:
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise _wrong(name, "must be the path of a PEM file", value)
-    return path
 
 
 def _wrong(name: str, rule: str, value: object) -> ValueError:

@@ -18,6 +18,8 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
+from handy_ws.http.paths import path_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -87,8 +89,8 @@ def checked_path(value: Any) -> str:
     Raises:
         ValueError: what it must be.
     """
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
+    path = path_of(value)
+    if path is None:
         raise ValueError("must be a path")
     if len(os.fsencode(path)) > _MAX_PATH_SIZE:
         msg = f"must be a path of at most {_MAX_PATH_SIZE} bytes (unix(7))"

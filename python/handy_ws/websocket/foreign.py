@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
-from handy_ws.http.request import HttpRequest
 from handy_ws.http.syntax import is_field_value, is_token
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from handy_ws.http.head import RequestHead
+    from handy_ws.http.request import HttpRequest
 
 __all__ = ["ForeignOpening", "opening_from_bytes", "opening_from_environ"]
 
@@ -115,21 +115,18 @@ class _EnvironSource(RequestSource):
         super().__init__(head_bytes, remote, local)
         if environ.get("wsgi.url_scheme") == "https":
             self.scheme = "https"
-        made = super().request(head).environ
+        made = super().environ(head)
         self._texts = tuple(
             (key, value)
             for key, value in environ.items()
             if isinstance(value, str) and made.get(key) != value
         )
 
-    def request(
+    def environ(
         self, head: RequestHead | None = None, body: BufferedIOBase | None = None
-    ) -> HttpRequest:
-        """Make the request."""
-        environ = super().request(head, body).environ
-        request = HttpRequest({**environ, **dict(self._texts)}, self.path_params)
-        request.user = self.user
-        return request
+    ) -> dict[str, Any]:
+        """Make the environ, with those texts."""
+        return {**super().environ(head, body), **dict(self._texts)}
 
 
 def _request_line(environ: Mapping[str, Any]) -> str:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 from handy_ws._core import WebSocketManager as Core
 from handy_ws.config import WebSocketConfig
 from handy_ws.http.head import BadRequest
+from handy_ws.http.listener import host_and_port
 from handy_ws.http.response import Answers, HttpResponse
 from handy_ws.websocket.acceptance import Acceptance
 from handy_ws.websocket.foreign import opening_from_bytes, opening_from_environ
 from handy_ws.websocket.handler import RETRY_AFTER, WebSocketHandler
 from handy_ws.websocket.life import Life, StoppedError
-from handy_ws.websocket.manager_run import GRACE, check_timeout
+from handy_ws.websocket.manager_run import DEFAULT_TIMEOUT, GRACE, check_timeout
 from handy_ws.websocket.takeover import Copy, check_socket, offer_in
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketManager"]
 
-_DEFAULT_STOP_TIMEOUT: Final = 10.0
 _ANSWERS: Final = Answers({})
 
 
@@ -224,7 +224,7 @@ class WebSocketManager:
         """
         self.life.start()
 
-    def stop(self, timeout: float = _DEFAULT_STOP_TIMEOUT) -> None:
+    def stop(self, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Close all connections with 1001, and stop; does nothing if it does not run.
 
         What is not over after `timeout` is abandoned, with a warning in the log. Handshakes are
@@ -305,16 +305,8 @@ def _opening(request: object, sock: socket.socket) -> ForeignOpening:
     if not isinstance(request, bytes):
         kind = type(request).__name__
         raise TypeError(f"request must be the bytes of a head, or a WSGI environ, not {kind}")
-    return opening_from_bytes(request, _address(sock.getpeername()), _address(sock.getsockname()))
-
-
-def _address(name: Any) -> tuple[str, int]:
-    """Return host and port of what a socket says; a unix socket has none: no host, and port 0."""
-    if not isinstance(name, tuple):
-        return "", 0
-    host, port = name[:2]
-    # An IPv4 client of a socket for both: RFC 4291 section 2.5.5.2.
-    return host.removeprefix("::ffff:") if "." in host else host, port
+    remote, local = host_and_port(sock.getpeername()), host_and_port(sock.getsockname())
+    return opening_from_bytes(request, remote, local)
 
 
 def _send_at_once(sock: socket.socket) -> None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from handy_ws._core import WebSocketManager as Core
 
-__all__ = ["GRACE", "ManagerRun", "check_timeout", "join"]
+__all__ = ["DEFAULT_TIMEOUT", "GRACE", "ManagerRun", "check_timeout", "join"]
 
 #: The part of the timeout that WebSocket peers have to answer our CLOSE.
 _SHARE: Final = 0.9
 #: How much later than its timeout a stop may be over, for threads to be joined, in seconds.
 GRACE: Final = 0.5
+#: How long a stop may take unless somebody says otherwise, in seconds.
+DEFAULT_TIMEOUT: Final = 10.0
 _MAX_TIMEOUT: Final = 1e6
 
 
