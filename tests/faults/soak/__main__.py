@@ -66,6 +66,7 @@ class Watch:
             minute=(now - self._begin) / 60,
             memory_mib=usage.memory / MIB,
             in_use_mib=state["memory_in_use"] / MIB,
+            queued_mib=stats["queue_bytes"] / MIB,
             python_blocks=state["python_blocks"],
             descriptors=usage.descriptors,
             threads=usage.threads,

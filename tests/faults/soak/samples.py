@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADINGS = (
-    "minute   MiB   use blocks files thr conns   total cpu%   pong ms      echo ms     in/s   out/s"
+    "minute   MiB   use queue blocks files thr conns   total cpu%   pong ms      echo ms     in/s   out/s"
     " dropped takeovers  faults wrong"
 )
 
@@ -25,6 +25,7 @@ class Sample:
     minute: float
     memory_mib: float
     in_use_mib: float
+    queued_mib: float
     python_blocks: int
     descriptors: int
     threads: int
@@ -45,7 +46,7 @@ class Sample:
     def line(self) -> str:
         """Return a line of the table."""
         return (
-            f"{self.minute:6.2f} {self.memory_mib:5.1f} {self.in_use_mib:5.1f}"
+            f"{self.minute:6.2f} {self.memory_mib:5.1f} {self.in_use_mib:5.1f} {self.queued_mib:5.2f}"
             f" {self.python_blocks:6} {self.descriptors:5} {self.threads:3}"
             f" {self.connections:5} {self.established:7} {self.cpu_percent:4.0f}"
             f" {self.pong_median_ms:5.2f} {self.pong_worst_ms:6.1f}"
@@ -91,10 +92,11 @@ def check_flat(samples: Sequence[Sample], settle: float) -> Iterator[tuple[str, 
     # Those beyond the connections themselves: listeners, pollers, handshakes that are on their way.
     others = [float(sample.descriptors - sample.connections) for sample in settled]
     threads = [float(sample.threads) for sample in settled]
-    in_use = [sample.in_use_mib for sample in settled]
+    # What clients do not read now is there now, and not if they all read.
+    in_use = [sample.in_use_mib - sample.queued_mib for sample in settled]
     blocks = [float(sample.python_blocks) for sample in settled]
     yield Bound("memory in MiB", memory, 0.05, 4.0).check(minutes)
-    yield Bound("memory in use, in MiB", in_use, 0.05, 2.0).check(minutes)
+    yield Bound("memory in use beside queues, in MiB", in_use, 0.05, 2.0).check(minutes)
     yield Bound("blocks of Python objects", blocks, 0.02, 0.0).check(minutes)
     yield Bound("descriptors beside the connections'", others, 0.05, 60.0).check(minutes)
     yield Bound("threads", threads, 0.0, 0.0).check(minutes)

@@ -12,9 +12,11 @@ use super::super::connection::{CloseCause, Compress};
 use super::super::output::Dropped;
 use super::super::peer::Stage;
 
-/// An arena that has grown beyond this is not kept, nor is a longer list of commands.
-const KEPT_ARENA_SIZE: usize = 4 << 20;
-const KEPT_COMMANDS: usize = 4096;
+/// What is usual, an arena keeps and as much again; but not less than this, nor more.
+const MIN_KEPT_ARENA: usize = 64 << 10;
+const MAX_KEPT_ARENA: usize = 1 << 20;
+/// A longer list of commands is not kept.
+const MAX_KEPT_COMMANDS: usize = 4096;
 
 /// A socket whose handshake was accepted, on its way to the loop.
 #[derive(Debug)]
@@ -116,11 +118,13 @@ pub(in super::super) struct Commands<C> {
     pub(in super::super) shuts_down: Option<Duration>,
     /// Bytes of the broadcasts among them.
     pub(super) broadcast_bytes: usize,
+    /// About the most that the arena has held of late: it falls slowly.
+    usual: usize,
 }
 
 impl<C> Default for Commands<C> {
     fn default() -> Self {
-        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None, broadcast_bytes: 0 }
+        Self { list: Vec::new(), arena: Vec::new(), shuts_down: None, broadcast_bytes: 0, usual: 0 }
     }
 }
 
@@ -132,9 +136,13 @@ impl<C> Commands<C> {
     /// Empties it for the next swap. Memory is kept, unless it was a rare burst that needed it.
     pub(in super::super) fn clear(&mut self) {
         self.list.clear();
-        self.list.shrink_to(KEPT_COMMANDS);
+        self.list.shrink_to(MAX_KEPT_COMMANDS);
+        self.usual = self.arena.len().max(self.usual - self.usual / 1024);
         self.arena.clear();
-        self.arena.shrink_to(KEPT_ARENA_SIZE);
+        let kept = self.usual.clamp(MIN_KEPT_ARENA, MAX_KEPT_ARENA);
+        if self.arena.capacity() > 2 * kept {
+            self.arena.shrink_to(kept);
+        }
         self.broadcast_bytes = 0;
     }
 
@@ -175,5 +183,37 @@ impl<C> Commands<C> {
         }
         let frames = Frames::Arena(start..self.arena.len());
         self.list.push(Command::Send { address, frames, messages: count });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses the arena for so many bytes.
+    fn fill(commands: &mut Commands<()>, size: usize) {
+        commands.arena.resize(size, 0);
+        commands.clear();
+    }
+
+    #[test]
+    fn an_arena_follows_what_is_usual() {
+        let mut commands = Commands::default();
+        fill(&mut commands, 1 << 20);
+        for _ in 0..500 {
+            fill(&mut commands, 1000);
+        }
+        assert!(commands.arena.capacity() >= 1 << 20, "it may be needed again soon");
+        for _ in 0..5000 {
+            fill(&mut commands, 1000);
+        }
+        assert!(commands.arena.capacity() <= 2 * MIN_KEPT_ARENA);
+    }
+
+    #[test]
+    fn of_a_huge_arena_a_part_is_kept() {
+        let mut commands = Commands::default();
+        fill(&mut commands, 3 * MAX_KEPT_ARENA);
+        assert!(commands.arena.capacity() <= 2 * MAX_KEPT_ARENA);
     }
 }
