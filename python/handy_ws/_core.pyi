@@ -21,6 +21,7 @@ __all__ = [
     "PanicException",
     "Permit",
     "TlsContext",
+    "TlsHandshakes",
     "TlsStream",
     "WebSocketBinaryMessage",
     "WebSocketCloseMessage",
@@ -78,11 +79,23 @@ class TlsContext:
     def reload(self) -> None: ...
 
 @final
+class TlsHandshakes:
+    """Does the handshakes of many streams at the same time, on a thread that calls `run`."""
+
+    def __new__(cls) -> TlsHandshakes: ...
+    def add(self, stream: TlsStream) -> None: ...
+    def forget(self, fd: int) -> None: ...
+    def take_done(self) -> list[int]: ...
+    def run(self, wakes: int) -> None: ...
+    def end(self) -> None: ...
+
+@final
 class TlsStream:
     """The server's end of a TLS session on a nonblocking socket, which belongs to it.
 
     It has those methods of ``socket.socket`` that serving HTTP takes, with one difference: what
-    `send` has taken may wait in `unsent`, for `flush`. One thread at a time uses it.
+    `send` has taken may wait in `unsent`, for `flush`. One thread at a time uses it, and perhaps
+    that of `TlsHandshakes`.
     """
 
     def __new__(cls, context: TlsContext, fd: int) -> TlsStream: ...

@@ -100,7 +100,7 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
     now = 100.0
     monkeypatch.setattr(waiting, "monotonic", lambda: now)
     ours, theirs = socket.socketpair()
-    poller = Poller()
+    poller = Poller(None)
     config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
     room = WaitingRoom(config, None, Answers({}), poller)
     with theirs:

@@ -5,8 +5,12 @@ socket, and keeps the deadlines, for any number of connections and without ever 
 them (`waiting.py`). What is complete goes into the queue of the workers.
 
 A turn reads from top to bottom: take back what the workers return, sleep until something happens,
-deal with it, see who is late, pass on what is ready. Work is passed on at the end of the turn,
+deal with it, see who is late, pass on what is ready. It is short, however many clients do something
+at the same moment: what is left is for the next one. Work is passed on at the end of the turn,
 since every thread that is woken competes for the interpreter with this one.
+
+TLS handshakes are done by a thread of the core's, which needs no interpreter: a client that makes
+one is in the state `READING_HEAD` here, with the deadline that goes with it.
 
 A connection stays in the poller, untouched, while a worker has it: most clients send nothing
 before they have their answer, and then a kept-alive request costs no system call here but the
@@ -20,11 +24,13 @@ import os
 import threading
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from handy_ws._core import TlsHandshakes
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
@@ -47,6 +53,8 @@ _logger = logging.getLogger("handy_ws")
 
 #: Connections accepted before those that are open get their turn.
 _ACCEPT_BUDGET: Final = 64
+#: Connections that are let go before the others get their turn, if very many are late at once.
+_DEADLINE_BUDGET: Final = 64
 #: How long to leave new connections alone when the process has no descriptors left, in seconds.
 #: Nobody tells when there are some again: any part of the program may close a file.
 _ACCEPT_PAUSE: Final = 0.1
@@ -93,7 +101,11 @@ class Acceptor(threading.Thread):
         self.forked = False
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
-        self._poller = Poller()
+        self._handshakes = None if tls is None else TlsHandshakes()
+        self._handshake_thread = threading.Thread(
+            target=self._do_handshakes, name="handy-ws-tls", daemon=True
+        )
+        self._poller = Poller(self._handshakes)
         try:
             self.interrupt = Interrupt()
         except OSError:
@@ -110,6 +122,16 @@ class Acceptor(threading.Thread):
         self._hand_backs: deque[tuple[Connection, State]] = deque()
         self._has_dispatched = False
         self._wakes_at = 0.0
+
+    def start(self) -> None:
+        """Start the thread, and with TLS the one that does the handshakes.
+
+        Raises:
+            RuntimeError: the system has no more threads; `run` ends what has begun.
+        """
+        if self._handshakes is not None:
+            self._handshake_thread.start()
+        super().start()
 
     # What other threads call
 
@@ -201,7 +223,7 @@ class Acceptor(threading.Thread):
         for connection in connections:
             self._guarded(self._room.on_event, connection)
         now = monotonic()
-        for connection in self._room.deadlines.expired(now):
+        for connection in islice(self._room.deadlines.expired(now), _DEADLINE_BUDGET):
             self._guarded(self._room.on_deadline, connection)
         if now >= self._accept_again:
             self._resume_accepting()
@@ -286,6 +308,15 @@ class Acceptor(threading.Thread):
                 self._shortage.failed(error)
                 self._accept_again = monotonic() + _ACCEPT_PAUSE
 
+    # TLS
+
+    def _do_handshakes(self) -> None:
+        assert self._handshakes is not None  # noqa: S101 - the thread runs with TLS only
+        try:
+            self._handshakes.run(self._poller.waker())
+        except Exception:
+            _logger.exception("TLS handshakes have failed, there are no more of them")
+
     # The end
 
     def _is_over(self) -> bool:
@@ -322,6 +353,10 @@ class Acceptor(threading.Thread):
         for connection in self._room.deadlines.waiting(State.WRITING):
             self._drop(connection)
         self._drop_hand_backs()
+        if self._handshakes is not None:
+            self._handshakes.end()
+            if self._handshake_thread.ident is not None:
+                self._handshake_thread.join()
         self._on_end(self._stop_at)
         self._poller.close()
         self.interrupt.close()

@@ -151,14 +151,24 @@ class WaitingRoom:
 
     def _begin(self, connection: Connection) -> None:
         """Begin to read what the client itself has to say."""
+        if self._tls is not None:
+            self._begin_tls(connection, self._tls)
+            return
         if connection.interest:
             # It has waited for what a proxy says first. Its own time runs from now on.
             self.enter(connection, State.READING_HEAD)
         else:
             connection.state = State.READING_HEAD
-        if self._tls is not None:
-            connection.sock = TlsStream(self._tls, connection.sock.detach())
         self._read_head(connection)
+
+    def _begin_tls(self, connection: Connection, context: TlsContext) -> None:
+        """Have the handshake done. There is an event when the client says something behind it."""
+        self._leave(connection)
+        self._poller.forget(connection)
+        connection.state = State.READING_HEAD
+        connection.sock = stream = TlsStream(context, connection.sock.detach())
+        self.deadlines.add(State.READING_HEAD, connection, monotonic())
+        self._poller.watch_handshake(connection, stream)
 
     def on_event(self, connection: Connection) -> None:
         """Take a step: the socket is readable or writable."""
@@ -272,6 +282,8 @@ class WaitingRoom:
         connection.scanned = len(received)
         if not connection.interest or (connection.state is State.IDLE and received):
             self.enter(connection, State.READING_HEAD)
+        else:
+            self._watch(connection)
 
     def _read_body(self, connection: Connection) -> None:
         data = self._receive(connection, _BODY_READ)

@@ -36,7 +36,7 @@ mod _core {
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
     #[pymodule_export]
-    use crate::tls::{NotTls, TlsContext, TlsStream};
+    use crate::tls::{NotTls, TlsContext, TlsHandshakes, TlsStream};
 
     use pyo3::panic::PanicException;
     use pyo3::prelude::*;

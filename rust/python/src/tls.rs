@@ -1,6 +1,7 @@
-//! `TlsContext` and `TlsStream`: TLS as the HTTP side sees it.
+//! `TlsContext`, `TlsStream` and `TlsHandshakes`: TLS as the HTTP side sees it.
 
-use std::io::{self, IoSlice};
+use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handy_ws_core::manager::{PerProcess, generation};
-use handy_ws_core::tls::{Crypto, Files, Session, Settings, Version};
+use handy_ws_core::tls::{
+    Crypto, Files, Handshakes, Received, Secured, Session, Settings, SharedStream, Version,
+};
 use pyo3::create_exception;
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -23,9 +26,6 @@ create_exception!(
     PyOSError,
     "What came first was no TLS record: a client that speaks plain HTTP, most likely."
 );
-
-/// The first byte of a session: the content type of a record with handshake messages.
-const HANDSHAKE: u8 = 22;
 
 /// In the place of a descriptor.
 const CLOSED: RawFd = -1;
@@ -95,21 +95,12 @@ fn load(files: &Files) -> PyResult<Settings> {
     Settings::load(files, crypto).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
-/// A socket, and the session on it.
-struct Secured {
-    socket: TcpStream,
-    session: Box<Session>,
-    /// Something has come.
-    has_begun: bool,
-}
-
 /// The server's end of a TLS session on a nonblocking socket: of the methods of `socket.socket`
-/// those that serving HTTP takes. One thread at a time uses it.
+/// those that serving HTTP takes. One thread at a time uses it, and perhaps that of `TlsHandshakes`.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct TlsStream {
-    /// `None`: closed, or given away.
-    inner: Mutex<Option<Secured>>,
-    /// Its descriptor, or -1: a forked child cannot ask `inner`, which may be locked there for ever.
+    shared: ManuallyDrop<SharedStream>,
+    /// Its descriptor, or -1: a forked child cannot ask `shared`, which may be locked there for ever.
     fd: AtomicI32,
     /// See [`generation`].
     process: u32,
@@ -117,7 +108,7 @@ pub(crate) struct TlsStream {
 
 impl TlsStream {
     fn lock(&self) -> MutexGuard<'_, Option<Secured>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something without the interpreter.
@@ -134,23 +125,23 @@ impl TlsStream {
     }
 
     fn ask<T>(&self, about: impl FnOnce(&Session) -> Option<T>) -> Option<T> {
-        self.lock().as_ref().and_then(|secured| about(&secured.session))
+        self.lock().as_ref().and_then(|secured| about(secured.session()))
     }
 
     /// Gives socket and session away.
     pub(crate) fn take(&self) -> Option<(TcpStream, Box<Session>)> {
         let secured = self.lock().take()?;
         self.fd.store(CLOSED, Ordering::Relaxed);
-        Some((secured.socket, secured.session))
+        Some(secured.into_parts())
     }
 }
 
 impl Drop for TlsStream {
     fn drop(&mut self) {
-        if self.process != generation() {
-            // The parent's. What there is of it here may be half of something.
-            let secured = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-            std::mem::forget(secured);
+        // In a forked child it is the parent's. What there is of it here may be half of something.
+        if self.process == generation() {
+            // SAFETY: nothing uses it after this.
+            unsafe { ManuallyDrop::drop(&mut self.shared) };
         }
     }
 }
@@ -163,10 +154,9 @@ impl TlsStream {
     fn new(context: &Bound<'_, TlsContext>, fd: RawFd) -> PyResult<Self> {
         let socket = take_descriptor(fd)?;
         let settings = context.get().settings()?;
-        let session = Box::new(Session::new(&settings).map_err(as_of_socket)?);
-        let secured = Secured { socket, session, has_begun: false };
-        let inner = Mutex::new(Some(secured));
-        Ok(Self { inner, fd: AtomicI32::new(fd), process: generation() })
+        let secured = Secured::new(&settings, socket).map_err(as_of_socket)?;
+        let shared = ManuallyDrop::new(Arc::new(Mutex::new(Some(secured))));
+        Ok(Self { shared, fd: AtomicI32::new(fd), process: generation() })
     }
 
     /// Read at most `size` bytes from the socket, and return all the plaintext that came of it;
@@ -175,19 +165,10 @@ impl TlsStream {
     /// Raises `BlockingIOError` if there is no plaintext yet, `NotTls` if what came first is no
     /// TLS, and `ConnectionError` if something else is wrong with the session or the connection.
     fn recv<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let plain = self.detached(py, |secured| {
-            if !secured.has_begun && !secured.begin()? {
-                return Ok(None);
-            }
-            match secured.session.read_all(&mut secured.socket, size)? {
-                Some(plain) if plain.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
-                Some(plain) => Ok(Some(plain)),
-                None => Ok(Some(Vec::new())),
-            }
-        })?;
-        match plain {
-            Some(plain) => Ok(PyBytes::new(py, &plain)),
-            None => Err(NotTls::new_err("this is not TLS")),
+        match self.detached(py, |secured| secured.receive(size))? {
+            Received::Plaintext(plain) => Ok(PyBytes::new(py, &plain)),
+            Received::End => Ok(PyBytes::new(py, b"")),
+            Received::NotTls => Err(NotTls::new_err("this is not TLS")),
         }
     }
 
@@ -199,9 +180,7 @@ impl TlsStream {
         let _ = flags; // which say nothing that is not so anyway
         let data = to_bytes(data)?;
         let bytes = data.as_bytes();
-        self.detached(py, |secured| {
-            secured.session.write(&mut secured.socket, &[IoSlice::new(bytes)])
-        })
+        self.detached(py, |secured| secured.send(bytes))
     }
 
     /// Bytes that are encrypted, and wait for the socket to take them: see `flush`.
@@ -215,10 +194,10 @@ impl TlsStream {
     /// Raises `ConnectionError` if the socket is broken.
     fn flush(&self, py: Python<'_>) -> PyResult<usize> {
         self.detached(py, |secured| {
-            let before = secured.session.unsent();
-            match secured.session.flush(&mut secured.socket) {
+            let before = secured.session().unsent();
+            match secured.flush() {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-                _ => Ok(before.saturating_sub(secured.session.unsent())),
+                _ => Ok(before.saturating_sub(secured.session().unsent())),
             }
         })
     }
@@ -231,12 +210,7 @@ impl TlsStream {
             libc::SHUT_RDWR => Shutdown::Both,
             other => return Err(PyValueError::new_err(format!("{other} is no way to shut down"))),
         };
-        self.detached(py, |secured| {
-            if how != Shutdown::Read {
-                secured.say_goodbye();
-            }
-            secured.socket.shutdown(how)
-        })
+        self.detached(py, |secured| secured.shutdown(how))
     }
 
     /// Say so, and close the socket. Twice is harmless.
@@ -244,8 +218,8 @@ impl TlsStream {
         py.detach(|| {
             let secured = self.lock().take();
             self.fd.store(CLOSED, Ordering::Relaxed);
-            if let Some(mut secured) = secured {
-                secured.say_goodbye();
+            if let Some(secured) = secured {
+                secured.close();
             }
         });
     }
@@ -295,17 +269,65 @@ impl TlsStream {
     }
 }
 
-impl Secured {
-    /// Looks at the first byte: false if it does not begin a session.
-    fn begin(&mut self) -> io::Result<bool> {
-        let mut first = [0];
-        let count = self.socket.peek(&mut first)?;
-        self.has_begun = true;
-        Ok(count == 0 || first == [HANDSHAKE])
+/// Does the handshakes of many streams at the same time, on a thread that calls `run`.
+#[pyclass(frozen, module = "handy_ws._core")]
+pub(crate) struct TlsHandshakes {
+    handshakes: ManuallyDrop<Handshakes>,
+    /// See [`generation`].
+    process: u32,
+}
+
+impl Drop for TlsHandshakes {
+    fn drop(&mut self) {
+        // In a forked child there is no such thread, and what it had may be half of something.
+        if self.process == generation() {
+            // SAFETY: nothing uses it after this.
+            unsafe { ManuallyDrop::drop(&mut self.handshakes) };
+        }
+    }
+}
+
+#[pymethods]
+impl TlsHandshakes {
+    /// Without any. Raises `OSError` if the system has no descriptors left.
+    #[new]
+    fn new() -> PyResult<Self> {
+        Ok(Self { handshakes: ManuallyDrop::new(Handshakes::new()?), process: generation() })
     }
 
-    fn say_goodbye(&mut self) {
-        let _ = self.session.close(&mut self.socket);
+    /// Have the handshake of a stream done. Until it is, nobody else may read from the stream.
+    ///
+    /// Raises `OSError` if the system refuses.
+    fn add(&self, stream: &Bound<'_, TlsStream>) -> PyResult<()> {
+        let stream = stream.get();
+        Ok(self.handshakes.add(stream.fileno(), &stream.shared)?)
+    }
+
+    /// Let go of the stream with this descriptor, done or not, before it is closed.
+    fn forget(&self, fd: RawFd) {
+        self.handshakes.forget(fd);
+    }
+
+    /// Return the descriptors of those whose `recv` has something to tell now, each once: the first
+    /// plaintext, or what has come in its place.
+    fn take_done(&self) -> Vec<RawFd> {
+        self.handshakes.take_done()
+    }
+
+    /// Do the handshakes until `end`. When `take_done` has something that it had not, a byte is sent
+    /// to the nonblocking socket `wakes`.
+    fn run(&self, py: Python<'_>, wakes: RawFd) -> PyResult<()> {
+        let tell = || {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: it reads one byte, which is there. A full socket wakes as well.
+            unsafe { libc::send(wakes, [0_u8].as_ptr().cast(), 1, flags) };
+        };
+        Ok(py.detach(|| self.handshakes.run(tell))?)
+    }
+
+    /// Have `run` return.
+    fn end(&self) -> PyResult<()> {
+        Ok(self.handshakes.end()?)
     }
 }
 

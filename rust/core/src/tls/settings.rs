@@ -1,5 +1,9 @@
 //! What all the sessions of a server have in common: its certificate, and whom it trusts.
 
+#[cfg(not(loom))]
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

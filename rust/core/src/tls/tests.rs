@@ -1,141 +1,12 @@
-//! A session against rustls' own client, over buffers and sockets that take what they are told to.
+//! A session against rustls' own client, over pipes that take what they are told to.
 
-use std::collections::VecDeque;
-use std::fs;
 use std::io::{self, IoSlice, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::client::WantsClientCert;
-use rustls::crypto::aws_lc_rs;
+use rustls::ClientConnection;
 use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, SupportedProtocolVersion,
-};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Crypto, Files, LoadError, Session, Settings, Version};
-
-const HOST: &str = "localhost";
-
-fn load(files: &Files) -> Result<Settings, LoadError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    Settings::load(files, Crypto { provider, ticketer: aws_lc_rs::Ticketer::new().unwrap() })
-}
-
-/// A folder of PEM files: those of a CA, of a server, and of a client.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("handy-ws-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "test CA");
-        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        fs::write(path.join("ca.pem"), ca.pem()).unwrap();
-        for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new([HOST.to_owned()]).unwrap();
-            let certificate = params.signed_by(&key, &ca).unwrap();
-            fs::write(path.join(format!("{name}.pem")), certificate.pem()).unwrap();
-            fs::write(path.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        }
-        Self(path)
-    }
-
-    fn files(&self) -> Files {
-        Files {
-            certificate: self.0.join("server.pem"),
-            private_key: self.0.join("server.key"),
-            client_ca: None,
-            minimum_version: Version::Tls12,
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
-    }
-}
-
-/// What a session sees of a socket.
-#[derive(Default)]
-struct Pipe {
-    came: VecDeque<u8>,
-    has_ended: bool,
-    sent: Vec<u8>,
-    /// How much it takes of what is sent; `None`: everything.
-    room: Option<usize>,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.came.read(buffer)? {
-            0 if !self.has_ended => Err(io::ErrorKind::WouldBlock.into()),
-            count => Ok(count),
-        }
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.room.map_or(bytes.len(), |room| room.min(bytes.len()));
-        if count == 0 && !bytes.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.room = self.room.map(|room| room - count);
-        self.sent.extend_from_slice(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What a client knows: whom to trust, and what to speak.
-struct Browser {
-    config: ClientConfig,
-}
-
-impl Browser {
-    fn new(folder: &Folder, versions: &[&'static SupportedProtocolVersion]) -> Self {
-        let config = Self::builder(folder, versions).with_no_client_auth();
-        Self { config }
-    }
-
-    fn with_certificate(folder: &Folder) -> Self {
-        let chain = certificates(&folder.0.join("client.pem"));
-        let key = PrivateKeyDer::from_pem_file(folder.0.join("client.key")).unwrap();
-        let builder = Self::builder(folder, &[&TLS13, &TLS12]);
-        Self { config: builder.with_client_auth_cert(chain, key).unwrap() }
-    }
-
-    fn builder(
-        folder: &Folder,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificates(&folder.0.join("ca.pem")).remove(0)).unwrap();
-        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-    }
-
-    fn connect(&self) -> ClientConnection {
-        ClientConnection::new(Arc::new(self.config.clone()), HOST.try_into().unwrap()).unwrap()
-    }
-}
-
-fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
-}
+use super::testing::{Browser, Folder, HOST, Pipe, certificates, load};
+use super::{Files, Session, Settings, Version};
 
 /// Both ends of a connection.
 struct Link {
@@ -478,27 +349,4 @@ fn a_client_resumes_until_the_files_are_loaded_again() {
         let settings = load(&folder.files()).unwrap();
         assert!(!Link::established(&settings, &browser).server.is_resumed());
     }
-}
-
-#[test]
-fn what_is_no_use_is_named() {
-    let folder = Folder::new("no-use");
-    let files = folder.files();
-    let missing = folder.0.join("missing.pem");
-    let ca = folder.0.join("ca.pem");
-    let fault = |files: Files| load(&files).unwrap_err();
-    for (error, field) in [
-        (fault(Files { certificate: missing.clone(), ..files.clone() }), "certificate"),
-        (fault(Files { certificate: files.private_key.clone(), ..files.clone() }), "certificate"),
-        (fault(Files { private_key: missing.clone(), ..files.clone() }), "private_key"),
-        (fault(Files { private_key: ca, ..files.clone() }), "private_key"),
-        (fault(Files { client_ca: Some(missing), ..files.clone() }), "client_ca"),
-        (fault(Files { client_ca: Some(files.private_key.clone()), ..files.clone() }), "client_ca"),
-    ] {
-        assert!(matches!(error, LoadError::File { .. }));
-        assert!(error.to_string().starts_with(field), "{error}");
-    }
-    let other = Files { private_key: folder.0.join("client.key"), ..files };
-    let error = fault(other);
-    assert!(matches!(error, LoadError::Pair { .. }), "{error}");
 }

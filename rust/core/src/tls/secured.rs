@@ -1,0 +1,148 @@
+//! A socket with the session on it, for those who read and answer requests.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+
+use super::{Session, Settings};
+
+/// The first byte of a session: the content type of a record with handshake messages.
+const HANDSHAKE: u8 = 22;
+
+/// The most that is read at once while nobody has asked for a size.
+const FIRST_READ: usize = 8 * 1024;
+
+/// Reads that one handshake may have before the others get their turn.
+const MAX_READS: usize = 8;
+
+/// How far a handshake has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The socket has nothing to read.
+    Waits,
+    /// It may have more.
+    HasMore,
+    Done,
+}
+
+/// What reading came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// All that could be decrypted.
+    Plaintext(Vec<u8>),
+    /// The peer has ended the session, or the connection.
+    End,
+    /// What came first is no TLS, and is still there to be read.
+    NotTls,
+}
+
+/// A nonblocking socket, and the session on it.
+#[derive(Debug)]
+pub struct Secured {
+    socket: TcpStream,
+    session: Box<Session>,
+    /// Something has come.
+    has_begun: bool,
+    /// What the handshake has ended in, until it is asked for.
+    first: Option<io::Result<Received>>,
+}
+
+impl Secured {
+    /// Begins a session on a socket.
+    pub fn new(settings: &Settings, socket: TcpStream) -> io::Result<Self> {
+        let session = Box::new(Session::new(settings)?);
+        Ok(Self { socket, session, has_begun: false, first: None })
+    }
+
+    /// The socket and the session on it.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Box<Session>) {
+        (self.socket, self.session)
+    }
+
+    /// What is known of the session.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Goes on with the handshake, until there is something to [`receive`](Self::receive): the first
+    /// plaintext, or what has come in its place.
+    pub(super) fn shake_hands(&mut self) -> Progress {
+        if self.session.unsent() > 0 {
+            let _ = self.session.flush(&mut self.socket); // reading tells what is wrong
+        }
+        for _ in 0..MAX_READS {
+            match self.read(FIRST_READ) {
+                Ok(Received::Plaintext(plain)) if plain.is_empty() => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Waits,
+                result => {
+                    self.first = Some(result);
+                    return Progress::Done;
+                }
+            }
+        }
+        Progress::HasMore
+    }
+
+    /// Ends the handshake with an error.
+    pub(super) fn break_off(&mut self) {
+        self.first = Some(Err(io::ErrorKind::InvalidData.into()));
+    }
+
+    /// Reads at most `size` bytes from the socket, and returns what came of it. Also does the
+    /// handshake. [`io::ErrorKind::WouldBlock`]: there is no plaintext yet.
+    pub fn receive(&mut self, size: usize) -> io::Result<Received> {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
+        match self.read(size)? {
+            Received::Plaintext(plain) if plain.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            received => Ok(received),
+        }
+    }
+
+    /// Reads once; there may be no plaintext although something has come.
+    fn read(&mut self, size: usize) -> io::Result<Received> {
+        if !self.has_begun && !self.begin()? {
+            return Ok(Received::NotTls);
+        }
+        let plain = self.session.read_all(&mut self.socket, size)?;
+        Ok(plain.map_or(Received::End, Received::Plaintext))
+    }
+
+    /// Looks at the first byte: false if it does not begin a session.
+    fn begin(&mut self) -> io::Result<bool> {
+        let mut first = [0];
+        let count = self.socket.peek(&mut first)?;
+        self.has_begun = true;
+        Ok(count == 0 || first == [HANDSHAKE])
+    }
+
+    /// See [`Session::write`].
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.session.write(&mut self.socket, &[IoSlice::new(bytes)])
+    }
+
+    /// See [`Session::flush`].
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.session.flush(&mut self.socket)
+    }
+
+    /// Ends one or both halves of the connection. The peer is told that nothing more comes, as far
+    /// as the socket takes it.
+    pub fn shutdown(&mut self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read {
+            self.say_goodbye();
+        }
+        self.socket.shutdown(how)
+    }
+
+    /// The same, and closes the socket.
+    pub fn close(mut self) {
+        self.say_goodbye();
+    }
+
+    fn say_goodbye(&mut self) {
+        let _ = self.session.close(&mut self.socket);
+    }
+}
