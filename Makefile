@@ -84,9 +84,10 @@ bench-compression: $(DONE)/wheel  ## Measure compression, also beside other serv
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	for program in memory broadcast bomb levels echo; do $(BIN)/python -m benchmarks.$$program; done
 
-bench-http: $(DONE)/wheel wrk  ## Measure HTTP requests, handshakes and slow clients, 10 minutes
+bench-http: $(DONE)/wheel wrk  ## Measure HTTP, handshakes, TLS and slow clients, half an hour
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	for program in requests handshakes slow_clients; do $(BIN)/python -m benchmarks.$$program; done
+	for program in requests handshakes wss slow_clients "slow_clients --tls"; do \
+	    $(BIN)/python -m benchmarks.$$program; done
 
 docs: $(DONE)/docs-tools  ## Build the documentation in docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -E docs docs/_build/html

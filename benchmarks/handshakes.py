@@ -7,9 +7,13 @@ benchmarks/servers, are the echo servers that the other benchmarks measure, with
 They are started one after another, again and again; the figures are medians of these rounds.
 
 "floor" is a server in Rust that accepts, answers whatever has come with the same 101, and checks
-nothing: what the system's calls cost.
+nothing: what the system's calls cost. Over TLS it has rustls, as handy_ws has, and nothing around
+it: what rustls' own handshake costs. handy_ws and "floor" use the same settings of rustls; the
+others have Python's ssl, which is OpenSSL. Every TLS handshake is a full one, with version 1.3,
+X25519 and a certificate with an ECDSA key (P-256).
 
-Goal: more handshakes for each CPU second than any of the others.
+Goals: more handshakes for each CPU second than any of the others, and over TLS at most 10 % more
+CPU time than "floor".
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import statistics
 import subprocess
 from typing import TYPE_CHECKING
 
+from benchmarks.common.certificates import certificate
 from benchmarks.common.native import native
 from benchmarks.common.process import Server, cores, raise_file_limit, running, started
 from benchmarks.common.report import Report, Table, parser, progress, whole_number
@@ -29,9 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from benchmarks.common.certificates import Certificate
+
 OURS, FLOOR = "handy_ws", "floor"
 PEERS = ("picows", "websockets", "aiohttp")
 PACKAGES = (OURS.replace("_", "-"), *PEERS, "uvloop")
+SCHEMES = ("ws", "wss")
+TLS_GOAL = 1.1
 NOTE = """\
 {rounds} rounds of {count} handshakes, {depth} at a time, each ended with a {end}. "handy_ws to it"
 is the median of the rounds' ratios of handshakes per CPU second. The 99th percentile is that of
@@ -64,15 +73,18 @@ class Contender:
     """A server, how it is started, and what was found out about it."""
 
     name: str
+    scheme: str
     module: str = ""
     arguments: Sequence[str] = ()
     figures: list[Figures] = dataclasses.field(default_factory=list)
 
-    def start(self) -> AbstractContextManager[Server]:
-        """Start it."""
+    def start(self, issued: Certificate) -> AbstractContextManager[Server]:
+        """Start it; over TLS it has this certificate."""
         if self.name == FLOOR:
-            return started([native(FLOOR)])
-        return running(self.module, self.arguments)
+            files = (issued.chain, issued.key) if self.scheme == "wss" else ()
+            return started([native(FLOOR), *files])
+        tls = issued.arguments if self.scheme == "wss" else ()
+        return running(self.module, (*self.arguments, *tls))
 
     @property
     def costs(self) -> list[float]:
@@ -80,27 +92,29 @@ class Contender:
         return [one.per_cpu_second for one in self.figures]
 
 
-def contenders(peers: Sequence[str], loops: Sequence[str]) -> list[Contender]:
-    """Return all that shall be measured, handy_ws first."""
+def contenders(peers: Sequence[str], loops: Sequence[str], scheme: str) -> list[Contender]:
+    """Return all that shall be measured over a scheme: handy_ws, the floor, and the others."""
     return [
-        Contender(OURS, "serve_handy_ws"),
-        Contender(FLOOR),
+        Contender(OURS, scheme, "serve_handy_ws"),
+        Contender(FLOOR, scheme),
         *(
-            Contender(f"{peer} on {loop}", f"serve_{peer}", ("--loop", loop))
+            Contender(f"{peer} on {loop}", scheme, f"serve_{peer}", ("--loop", loop))
             for peer in peers
             for loop in loops
         ),
     ]
 
 
-def shake(server: Server, count: int, options: argparse.Namespace) -> Figures:
+def shake(server: Server, count: int, options: argparse.Namespace, scheme: str = "ws") -> Figures:
     """Have the client make so many handshakes.
 
     Raises:
         subprocess.CalledProcessError: one of them has failed.
     """
     host, port = server.address
-    arguments = (f"{host}:{port}", str(count), str(options.depth), options.end)
+    arguments = [f"{host}:{port}", str(count), str(options.depth), options.end]
+    if scheme == "wss":
+        arguments.append("tls")
     cpu = server.cpu_seconds()
     done = subprocess.run(
         [native("handshakes"), *arguments], stdout=subprocess.PIPE, text=True, check=True
@@ -111,25 +125,31 @@ def shake(server: Server, count: int, options: argparse.Namespace) -> Figures:
 
 def run(options: argparse.Namespace) -> list[Contender]:
     """Measure all of them in turn, as often as asked."""
-    found = contenders(options.servers, options.loops)
-    for number in range(options.rounds):
-        # Back and forth, so that nobody always comes after the same one.
-        for contender in found[:: -1 if number % 2 else 1]:
-            with contender.start() as server:
-                shake(server, options.warm_up, options)
-                figures = shake(server, options.count, options)
-            contender.figures.append(figures)
-            progress(
-                f"round {number + 1} of {options.rounds}, {contender.name}: "
-                f"{figures.per_cpu_second:.0f} handshakes/CPU s, {figures.rate:.0f}/s"
-            )
+    found = [
+        contender
+        for scheme in options.schemes
+        for contender in contenders(options.servers, options.loops, scheme)
+    ]
+    with certificate() as issued:
+        for number in range(options.rounds):
+            # Back and forth, so that nobody always comes after the same one.
+            for contender in found[:: -1 if number % 2 else 1]:
+                with contender.start(issued) as server:
+                    shake(server, options.warm_up, options, contender.scheme)
+                    figures = shake(server, options.count, options, contender.scheme)
+                contender.figures.append(figures)
+                progress(
+                    f"round {number + 1} of {options.rounds}, {contender.name}, "
+                    f"{contender.scheme}: {figures.per_cpu_second:.0f} handshakes/CPU s, "
+                    f"{figures.rate:.0f}/s"
+                )
     return found
 
 
 def cost_table(found: Sequence[Contender]) -> Table:
-    """Return the figures."""
+    """Return the figures of one scheme."""
     table = Table(
-        "WebSocket handshakes",
+        f"WebSocket handshakes, {found[0].scheme}",
         (
             "server",
             "handshakes/CPU s",
@@ -157,12 +177,18 @@ def cost_table(found: Sequence[Contender]) -> Table:
     return table
 
 
-def goal(found: Sequence[Contender]) -> str:
-    """Return whether handy_ws is ahead of all others."""
+def goals(found: Sequence[Contender]) -> str:
+    """Return which goals are met over a scheme."""
     ours, _, *others = (statistics.median(contender.costs) for contender in found)
-    if not others:
-        return "There was nobody to be ahead of."
-    return f"Ahead of all others: {'yes' if ours > max(others) else 'NO'}."
+    lines = []
+    if others:
+        lines.append(f"Ahead of all others: {'yes' if ours > max(others) else 'NO'}.")
+    if found[0].scheme == "wss":
+        pairs = zip(found[1].costs, found[0].costs, strict=True)
+        ratio = statistics.median(one / other for one, other in pairs)
+        met = "yes" if ratio <= TLS_GOAL else "NO"
+        lines.append(f"CPU time at most {TLS_GOAL:g} that of the floor: {met}, {ratio:.3f}.")
+    return f"{found[0].scheme}: {' '.join(lines)}"
 
 
 def main() -> None:
@@ -179,6 +205,7 @@ def main() -> None:
     arguments.add_argument(
         "--loops", nargs="+", choices=("asyncio", "uvloop"), default=["asyncio", "uvloop"]
     )
+    arguments.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
     arguments.add_argument("--end", choices=("reset", "close"), default="reset")
     arguments.add_argument("--depth", type=whole_number, default=64, help="at a time")
     arguments.add_argument("--rounds", type=whole_number, default=7)
@@ -187,13 +214,14 @@ def main() -> None:
     options = arguments.parse_args()
     raise_file_limit(options.depth + 100)
     found = run(options)
+    by_scheme = [[one for one in found if one.scheme == name] for name in options.schemes]
     server_core, client_core = cores()
     Report(
         "Handshakes",
         {**vars(options), "server core": server_core, "client core": client_core},
         PACKAGES,
-        [cost_table(found)],
-        [NOTE.format(**vars(options)), goal(found)],
+        [cost_table(ones) for ones in by_scheme],
+        [NOTE.format(**vars(options)), *(goals(ones) for ones in by_scheme)],
         [dataclasses.asdict(contender) for contender in found],
     ).publish()
 

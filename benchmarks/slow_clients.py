@@ -7,6 +7,9 @@ A quarter of them each:
   half       has sent half of a WebSocket handshake
   idle       has had the answer to its first request, and sends no second one
 
+Over TLS (`--tls`) "dribbling" sends a ClientHello, a byte every second, and "half" has sent a whole
+one, has got what the server says to it, and does not go on.
+
 One after another they connect to a handy_ws server, and then wait until it lets them go: all have
 the same time, `--timeout`, which is the server's `head_timeout` and `keep_alive_timeout`. All the
 while another client sends one request after another, each on a new connection, and takes the time
@@ -30,12 +33,14 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
+from benchmarks.common.certificates import Certificate, certificate
 from benchmarks.common.process import Server, raise_file_limit, running
 from benchmarks.common.report import Report, Table, parser, progress, whole_number
 from benchmarks.common.wire import ProtocolError, request_head
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 LATENCY_GOAL, LATENESS_GOAL = 0.1, 1.0
 PATIENCE = 30.0
@@ -69,12 +74,14 @@ class Kind:
     is_answered: bool = False
 
 
-KINDS = (
-    Kind("silent"),
-    Kind("dribbling", dribbles=ENDLESS_HEAD),
-    Kind("half", begins=HALF_HANDSHAKE),
-    Kind("idle", begins=REQUEST, is_answered=True),
-)
+def kinds(tls: Certificate | None) -> Sequence[Kind]:
+    """Return what there is of them, without TLS or with it."""
+    return (
+        Kind("silent"),
+        Kind("dribbling", dribbles=ENDLESS_HEAD if tls is None else tls.hello()),
+        Kind("half", begins=HALF_HANDSHAKE if tls is None else tls.hello()),
+        Kind("idle", begins=REQUEST, is_answered=True),
+    )
 
 
 @dataclasses.dataclass
@@ -95,11 +102,14 @@ class Slow:
 class Crowd:
     """The slow clients that are connected, and how late those were let go that are not."""
 
-    def __init__(self, address: tuple[str, int], timeout: float) -> None:
+    def __init__(
+        self, address: tuple[str, int], timeout: float, tls: Certificate | None = None
+    ) -> None:
         self.waiting: dict[int, Slow] = {}
-        self.lateness: dict[str, list[float]] = {kind.name: [] for kind in KINDS}
+        self.lateness: dict[str, list[float]] = {}
         self._address = address
         self._timeout = timeout
+        self._tls = tls
         self._poll = select.epoll()
         self._dribbling: list[Slow] = []
         self._owed = 0.0  # bytes to be dribbled
@@ -110,6 +120,8 @@ class Crowd:
         """Connect one more."""
         begun = time.monotonic()  # it is not let go before its time has come by this clock
         sock = socket.create_connection(self._address, timeout=PATIENCE)
+        if kind.is_answered and self._tls is not None:
+            sock = self._tls.wrap(sock)
         sock.sendall(kind.begins)
         if kind.is_answered and not sock.recv(READ_SIZE):
             raise ProtocolError("the server has not answered")
@@ -143,13 +155,15 @@ class Crowd:
             slow = self.waiting[descriptor]
             try:
                 gone = not slow.socket.recv(READ_SIZE)
-            except ConnectionError:
+            except BlockingIOError:  # a part of a TLS record
+                continue
+            except OSError:
                 gone = True
             if gone:
                 lateness = time.monotonic() - slow.due
                 if lateness < 0:
                     raise ProtocolError(f"let go too early, {slow.kind.name}: {lateness:.3f} s")
-                self.lateness[slow.kind.name].append(lateness)
+                self.lateness.setdefault(slow.kind.name, []).append(lateness)
                 del self.waiting[descriptor]
                 slow.socket.close()
 
@@ -163,9 +177,10 @@ class Crowd:
 class Prober:
     """The client that is not slow."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], tls: Certificate | None = None) -> None:
         self.latencies: dict[str, list[float]] = {}
         self._address = address
+        self._tls = tls
 
     def probe(self, phase: str) -> None:
         """Send a request on a new connection and take the time until all of the answer is there.
@@ -175,7 +190,8 @@ class Prober:
         """
         begun = time.perf_counter()
         answer = b""
-        with socket.create_connection(self._address, timeout=PATIENCE) as sock:
+        with socket.create_connection(self._address, timeout=PATIENCE) as plain:
+            sock = plain if self._tls is None else self._tls.wrap(plain)
             sock.sendall(LAST_REQUEST)
             while data := sock.recv(READ_SIZE):
                 answer += data
@@ -196,11 +212,11 @@ class Outcome:
 
 
 def gather(
-    server: Server, crowd: Crowd, prober: Prober, count: int
+    server: Server, crowd: Crowd, prober: Prober, chosen: Sequence[Kind], count: int
 ) -> tuple[dict[str, float], ...]:
     """Have all connect; return what each costs of anonymous and of resident memory, by kind."""
     anonymous, resident = {}, {}
-    for kind in KINDS:
+    for kind in chosen:
         server.cpu_seconds()  # waits until it sleeps
         before = server.anonymous_bytes(), server.resident_bytes()
         for number in range(count):
@@ -219,15 +235,19 @@ def run(options: argparse.Namespace) -> Outcome:
     """Have the slow clients come, wait and go."""
     timeout = str(options.timeout)
     arguments = ("--head-timeout", timeout, "--keep-alive-timeout", timeout)
-    with running("serve_http", arguments) as server, contextlib.ExitStack() as stack:
-        prober = Prober(server.address)
+    with contextlib.ExitStack() as stack:
+        tls = stack.enter_context(certificate()) if options.tls else None
+        files = () if tls is None else tls.arguments
+        server = stack.enter_context(running("serve_http", (*arguments, *files)))
+        prober = Prober(server.address, tls)
         for _ in range(PROBES_BEFORE):
             prober.probe("before")
         descriptors = server.descriptors()
-        crowd = Crowd(server.address, options.timeout)
+        crowd = Crowd(server.address, options.timeout, tls)
         stack.callback(crowd.close)
-        count = max(1, options.connections // len(KINDS))
-        anonymous, resident = gather(server, crowd, prober, count)
+        chosen = kinds(tls)
+        count = max(1, options.connections // len(chosen))
+        anonymous, resident = gather(server, crowd, prober, chosen, count)
         everybody = len(crowd.waiting)
         end = time.monotonic() + options.timeout + PATIENCE
         while crowd.waiting and time.monotonic() < end:
@@ -298,13 +318,14 @@ def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
     arguments.add_argument("--connections", type=whole_number, default=10_000)
-    arguments.add_argument("--timeout", type=whole_number, default=15, help="in seconds")
+    arguments.add_argument("--timeout", type=whole_number, default=20, help="in seconds")
+    arguments.add_argument("--tls", action="store_true", help="all of them over TLS")
     options = arguments.parse_args()
     raise_file_limit(options.connections + 100)
     outcome = run(options)
     left = f"Descriptors of the server that are open still: {outcome.descriptors_left}."
     Report(
-        "Slow clients",
+        "Slow clients over TLS" if options.tls else "Slow clients",
         vars(options),
         tables=[memory_table(outcome), latency_table(outcome), lateness_table(outcome)],
         notes=[NOTE.format(**vars(options)), left],

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import socket
 import zlib
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from benchmarks.common.payloads import deflate, inflate
 from benchmarks.common.wire import (
@@ -23,6 +23,9 @@ from benchmarks.common.wire import (
     parse_response,
     request_head,
 )
+
+if TYPE_CHECKING:
+    from benchmarks.common.certificates import Certificate
 
 __all__ = ["Client", "Message"]
 
@@ -51,11 +54,16 @@ class Client:
     Args:
         address: of the server.
         offer: the value of Sec-WebSocket-Extensions; empty for none.
+        tls: the server's certificate, if it speaks TLS.
     """
 
-    def __init__(self, address: tuple[str, int], offer: str = "") -> None:
+    def __init__(
+        self, address: tuple[str, int], offer: str = "", tls: Certificate | None = None
+    ) -> None:
         self.socket = socket.create_connection(address, timeout=_PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap(self.socket)
         self._unread = b""
         self.socket.sendall(request_head(offer))
         head, self._unread = self._read_head()

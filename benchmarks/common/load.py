@@ -91,7 +91,10 @@ class _Pump:
         if events & select.EPOLLOUT:
             self._write(self._unsent)
         if events & ~select.EPOLLOUT:
-            data = self._socket.recv(_READ_SIZE)
+            try:
+                data = self._socket.recv(_READ_SIZE)
+            except BlockingIOError:  # a part of a TLS record
+                return 0
             if not data:
                 raise ProtocolError("the server has closed a connection")
             messages = self._counter.feed(data)

@@ -1,4 +1,4 @@
-"""An echo server with aiohttp.
+"""A server with aiohttp that sends every text back, or passes it on to everybody.
 
 It compresses with level 1 and a window of 15 bits, as aiohttp always does; whether there is
 takeover is for the client's offer to decide.
@@ -7,10 +7,16 @@ takeover is for the client's offer to decide.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
 
-from benchmarks.servers.options import command_line, run
+from benchmarks.servers.options import command_line, run, tls
+
+if TYPE_CHECKING:
+    import argparse
+
+everybody: set[web.WebSocketResponse] = set()
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
@@ -23,16 +29,36 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     return websocket
 
 
-async def serve_echo() -> None:
+async def broadcast(request: web.Request) -> web.WebSocketResponse:
+    """Send every text to all connections."""
+    websocket = web.WebSocketResponse()
+    await websocket.prepare(request)
+    everybody.add(websocket)
+    try:
+        async for message in websocket:
+            if message.type is WSMsgType.TEXT:
+                for one in list(everybody):
+                    await one.send_str(message.data)
+    finally:
+        everybody.remove(websocket)
+    return websocket
+
+
+async def serve(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
     application = web.Application()
-    application.router.add_get("/", echo)
+    handler = broadcast if arguments.does == "broadcast" else echo
+    application.router.add_get("/", handler)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls(arguments), backlog=1024)
+    await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    run(serve_echo(), command_line(__doc__).parse_args().loop)
+    parser = command_line(__doc__)
+    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    given = parser.parse_args()
+    run(serve(given), given.loop)

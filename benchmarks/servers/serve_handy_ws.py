@@ -9,6 +9,7 @@ from handy_ws import (
     CompressionConfig,
     HttpServer,
     ServerConfig,
+    TlsConfig,
     WebSocketConfig,
     WebSocketHandler,
     WebSocketMessageHandler,
@@ -57,13 +58,16 @@ def main() -> None:
     parser.add_argument("--context-takeover", action="store_true", default=None)
     parser.add_argument("--window-bits", type=int)
     parser.add_argument("--ping-interval", type=float, default=20.0, help="in seconds")
+    parser.add_argument("--certificate", help="to speak TLS, with a private key")
+    parser.add_argument("--private-key")
     arguments = vars(parser.parse_args())
+    files = arguments.pop("certificate"), arguments.pop("private_key")
     does, compress = arguments.pop("does"), arguments.pop("compress")
     ping_interval = arguments.pop("ping_interval")
     given = {name: value for name, value in arguments.items() if value is not None}
     compression = CompressionConfig(**given) if compress else None
     websocket = WebSocketConfig(compression=compression, ping_interval=ping_interval)
-    config = ServerConfig(port=0, websocket=websocket)
+    config = ServerConfig(port=0, tls=TlsConfig(*files) if files[0] else None, websocket=websocket)
     everybody = Everybody()
     handlers = {"echo": Echo(), "sink": Sink(), "broadcast": everybody}
     with HttpServer(WebSocketHandler(handlers[does]), config) as server:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from handy_ws import HttpResponse, HttpServer, ServerConfig, WsgiHandler
+from handy_ws import HttpResponse, HttpServer, ServerConfig, TlsConfig, WsgiHandler
 
 from benchmarks.servers.wsgi_app import TEXT, application
 
@@ -27,12 +27,16 @@ def main() -> None:
     parser.add_argument(
         "--keep-alive-timeout", type=float, default=ServerConfig().keep_alive_timeout
     )
+    parser.add_argument("--certificate", help="to speak TLS, with a private key")
+    parser.add_argument("--private-key")
     arguments = parser.parse_args()
+    files = arguments.certificate, arguments.private_key
     config = ServerConfig(
         port=0,
         workers=arguments.threads,
         head_timeout=arguments.head_timeout,
         keep_alive_timeout=arguments.keep_alive_timeout,
+        tls=TlsConfig(*files) if files[0] else None,
     )
     handler = WsgiHandler(application) if arguments.handler == "wsgi" else hello
     with HttpServer(handler, config) as server:

@@ -1,4 +1,6 @@
-"""An echo server with uvicorn, as an ASGI application without a framework.
+"""A server with uvicorn that sends every text back, or passes it on to everybody.
+
+It is an ASGI application without a framework.
 
 uvicorn has no setting for the level. With ``--deflate`` the protocol that is built on websockets
 gets another extension; the one on wsproto always compresses with zlib's level 6.
@@ -18,15 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     Event = dict[str, Any]
+    Receive = Callable[[], Awaitable[Event]]
+    Send = Callable[[Event], Awaitable[None]]
 
 BACKLOG = 2048
+everybody: set[Send] = set()
 
 
-async def echo(
-    scope: Event,
-    receive: Callable[[], Awaitable[Event]],
-    send: Callable[[Event], Awaitable[None]],
-) -> None:
+async def echo(scope: Event, receive: Receive, send: Send) -> None:
     """Send every text back."""
     if scope["type"] != "websocket":
         raise RuntimeError("only for WebSocket connections")
@@ -34,6 +35,21 @@ async def echo(
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
         await send({"type": "websocket.send", "text": event["text"]})
+
+
+async def broadcast(scope: Event, receive: Receive, send: Send) -> None:
+    """Send every text to all connections."""
+    if scope["type"] != "websocket":
+        raise RuntimeError("only for WebSocket connections")
+    await receive()
+    await send({"type": "websocket.accept"})
+    everybody.add(send)
+    try:
+        while (event := await receive())["type"] == "websocket.receive":
+            for one in list(everybody):
+                await one({"type": "websocket.send", "text": event["text"]})
+    finally:
+        everybody.remove(send)
 
 
 def protocol(name: str, deflate: str) -> Any:
@@ -53,15 +69,18 @@ def main() -> None:
     """Read the command line and serve until SIGTERM."""
     parser = command_line(__doc__)
     parser.add_argument("--ws", choices=("websockets-sansio", "wsproto"), required=True)
+    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
     arguments = parser.parse_args()
     config = uvicorn.Config(
-        echo,
+        broadcast if arguments.does == "broadcast" else echo,
         loop=arguments.loop,
         ws=protocol(arguments.ws, arguments.deflate),
         ws_ping_interval=None,
         access_log=False,
         log_level="warning",
         lifespan="off",
+        ssl_certfile=arguments.certificate,
+        ssl_keyfile=arguments.private_key,
     )
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         print(listener.getsockname()[1], flush=True)  # who comes early waits in the backlog

@@ -138,7 +138,8 @@ def test_requests() -> None:
 def test_handshakes(end: str) -> None:
     few = ("--rounds", "1", "--count", "50", "--depth", "4", "--warm-up", "5", "--end", end)
     tables, data = run("handshakes", "--servers", *few)
-    assert [one["name"] for one in data["measurements"]] == ["handy_ws", "floor"]
+    names = [(one["name"], one["scheme"]) for one in data["measurements"]]
+    assert names == [(name, scheme) for scheme in ("ws", "wss") for name in ("handy_ws", "floor")]
     for one in data["measurements"]:
         (figures,) = one["figures"]
         assert figures["handshakes"] == 50
@@ -146,8 +147,9 @@ def test_handshakes(end: str) -> None:
     assert "| floor |" in tables
 
 
-def test_slow_clients() -> None:
-    tables, data = run("slow_clients", "--connections", "40", "--timeout", "2")
+@pytest.mark.parametrize("tls", [(), ("--tls",)], ids=["plain", "TLS"])
+def test_slow_clients(tls: tuple[str, ...]) -> None:
+    tables, data = run("slow_clients", "--connections", "40", "--timeout", "2", *tls)
     (outcome,) = data["measurements"]
     gone = {name: len(lateness) for name, lateness in outcome["lateness"].items()}
     assert gone == {"silent": 10, "dribbling": 10, "half": 10, "idle": 10}
@@ -163,3 +165,15 @@ def test_beside_gunicorn() -> None:
     assert [len(one["requests"]) for one in (alone, beside)] == [20, 20]
     assert len(beside["broadcasts"]) == 2
     assert "| 12 |" in tables
+
+
+def test_wss_of_handy_ws_alone() -> None:
+    few = ("--connections", "3", "--audience", "5", "--rounds", "2", "--messages", "50")
+    fewer = ("--warm-up", "5", "--broadcasts", "3", "--warm-up-broadcasts", "1")
+    tables, data = run("wss", "--servers", *few, *fewer)
+    assert [one["scheme"] for one in data["measurements"]] == ["ws", "wss"]
+    for one in data["measurements"]:
+        assert list(one["costs"]) == ["echo, 1", "echo, 16", "broadcast"]
+        for costs in one["costs"].values():
+            assert [cost > 0 for cost in costs] == [True, True]
+    assert "### broadcast" in tables

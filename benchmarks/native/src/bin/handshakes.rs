@@ -1,21 +1,24 @@
 //! A client that makes WebSocket handshakes, some at a time, and ends each connection at once.
 //!
-//!     handshakes ADDRESS COUNT DEPTH reset|close
+//!     handshakes ADDRESS COUNT DEPTH reset|close [tls]
 //!
 //! `reset` ends a connection with a TCP reset as soon as the 101 is there, `close` with the closing
 //! handshake. It takes one connection after another when one is over, so that DEPTH of them are
-//! always under way. Prints how many handshakes it has made, in how many seconds, and the median
-//! and the 99th percentile of what one took, from `connect` to the 101, in seconds.
+//! always under way. With `tls` each has a TLS session of its own. Prints how many handshakes it has
+//! made, in how many seconds, and the median and the 99th percentile of what one took, from
+//! `connect` to the 101, in seconds.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, mem};
 
-use handy_ws_benchmarks::{ACCEPT, CLOSE, REQUEST, contains};
+use handy_ws_benchmarks::{ACCEPT, CLOSE, REQUEST, contains, tls_client};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::SockRef;
 
 const STALLED: Duration = Duration::from_secs(10);
@@ -23,8 +26,8 @@ const READ_SIZE: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [address, count, depth, end] = arguments.as_slice() else {
-        return Err("usage: handshakes ADDRESS COUNT DEPTH reset|close".into());
+    let [address, count, depth, end, tls @ ..] = arguments.as_slice() else {
+        return Err("usage: handshakes ADDRESS COUNT DEPTH reset|close [tls]".into());
     };
     let end = match end.as_str() {
         "reset" => End::Reset,
@@ -32,6 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         other => return Err(format!("{other} is no way to end a connection").into()),
     };
     let mut client = Client::new(address.parse()?, count.parse()?, end)?;
+    match tls {
+        [] => {}
+        [tls] if tls == "tls" => client.tls = Some(tls_client()?),
+        other => return Err(format!("what is {other:?}?").into()),
+    }
     let begun = Instant::now();
     client.run(depth.parse()?)?;
     let seconds = begun.elapsed().as_secs_f64();
@@ -58,6 +66,7 @@ enum End {
 struct Client {
     address: SocketAddr,
     end: End,
+    tls: Option<Arc<ClientConfig>>,
     poll: Poll,
     left: usize, // to be begun
     times: Vec<Duration>,
@@ -66,7 +75,7 @@ struct Client {
 impl Client {
     fn new(address: SocketAddr, count: usize, end: End) -> io::Result<Self> {
         let times = Vec::with_capacity(count);
-        Ok(Self { address, end, poll: Poll::new()?, left: count, times })
+        Ok(Self { address, end, tls: None, poll: Poll::new()?, left: count, times })
     }
 
     /// Makes all the handshakes, `depth` at a time.
@@ -94,7 +103,7 @@ impl Client {
     }
 
     /// Opens the next connection, unless there have been enough.
-    fn begin(&mut self, token: Token) -> io::Result<Option<Attempt>> {
+    fn begin(&mut self, token: Token) -> Result<Option<Attempt>, Box<dyn Error>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -106,6 +115,14 @@ impl Client {
         }
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(stream),
+            Some(config) => {
+                let name = self.address.ip().into();
+                let session = ClientConnection::new(Arc::clone(config), name)?;
+                Box::new(StreamOwned::new(session, stream))
+            }
+        };
         Ok(Some(Attempt {
             stream,
             begun,
@@ -116,9 +133,14 @@ impl Client {
     }
 }
 
+/// A socket, or TLS on one.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 /// One connection, from `connect` to its end.
 struct Attempt {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     begun: Instant,
     unsent: &'static [u8],
     received: Vec<u8>,
@@ -135,6 +157,10 @@ impl Attempt {
         loop {
             match self.stream.read(&mut buffer) {
                 Ok(0) if self.is_closing => return Ok(true),
+                // TLS without a last word: whether there has to be one is the server's affair.
+                Err(error) if self.is_closing && error.kind() == ErrorKind::UnexpectedEof => {
+                    return Ok(true);
+                }
                 Ok(0) => return Err("the server has closed a connection".into()),
                 Ok(read) => self.received.extend_from_slice(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
