@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADINGS = (
-    "minute   MiB   use queue blocks files thr conns   total cpu%   pong ms      echo ms     in/s   out/s"
-    " dropped takeovers  faults wrong"
+    "minute   MiB   use queue blocks files thr conns   total cpu%   pong ms      echo ms     in/s"
+    "   out/s dropped takeovers  faults wrong"
 )
 
 
@@ -46,8 +46,8 @@ class Sample:
     def line(self) -> str:
         """Return a line of the table."""
         return (
-            f"{self.minute:6.2f} {self.memory_mib:5.1f} {self.in_use_mib:5.1f} {self.queued_mib:5.2f}"
-            f" {self.python_blocks:6} {self.descriptors:5} {self.threads:3}"
+            f"{self.minute:6.2f} {self.memory_mib:5.1f} {self.in_use_mib:5.1f}"
+            f" {self.queued_mib:5.2f} {self.python_blocks:6} {self.descriptors:5} {self.threads:3}"
             f" {self.connections:5} {self.established:7} {self.cpu_percent:4.0f}"
             f" {self.pong_median_ms:5.2f} {self.pong_worst_ms:6.1f}"
             f" {self.echo_median_ms:5.2f} {self.echo_worst_ms:6.1f}"
