@@ -37,14 +37,17 @@ def healthy(scene: Scene, pace: Pace, address: tuple[str, int], path: str) -> Ta
 
 
 def arrive(scene: Scene, count: int, paces: list[Pace], slow: tuple[str, int]) -> Task[None]:
-    """Let the healthy clients come, a few at a time."""
+    """Let the healthy clients come, a few at a time.
+
+    Fewer than `max_pending_handshakes` must come while a callback blocks, or some are refused.
+    """
     for number in range(count):
         address = slow if number % BEHIND_PROXY == 1 else scene.address
         # Kinds alternate at different steps, so that there are all combinations of them.
         pace, path = paces[number % len(paces)], PATHS[number // 2 % len(PATHS)]
         scene.loop.spawn(healthy(scene, pace, address, path))
         if number % 20 == 0:
-            yield from Stream.pause(0.02)
+            yield from Stream.pause(0.05)
 
 
 def report(scene: Scene, hostile: Hostile) -> Task[None]:
