@@ -97,6 +97,18 @@ def test_requests_in_one_segment_with_the_end_of_the_handshake(engine: Engine) -
     assert engine.until(b"/3").startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+def test_a_close_notify_behind_a_request_ends_the_connection_behind_the_response(
+    engine: Engine,
+) -> None:
+    engine.shake()
+    for number in (1, 2):
+        engine.send(engine.encrypt(get(f"/{number}")))
+        assert engine.until(b"\r\n\r\n").endswith(f"/{number}".encode())
+    engine.send(engine.encrypt(get("/last")) + engine.close_notify())
+    assert engine.until(b"/last")
+    assert engine.read() == b""
+
+
 def test_half_a_request_with_the_end_of_the_handshake(engine: Engine) -> None:
     request = post("/body", b"the body")
     for flight in engine.flights():

@@ -29,6 +29,8 @@ class PlainStream(socket.socket):
 
     #: Bytes that were taken and wait for the socket; as long as there are any, it is full.
     unsent = 0
+    #: Whether the client has said in another way than by a FIN that nothing more comes from it.
+    has_ended = False
 
     def flush(self) -> int:
         """Send what is `unsent`, and return how many bytes went out."""

@@ -297,7 +297,9 @@ class Worker(threading.Thread):
         return self._is_replaced
 
     def _go_on(self, connection: Connection, then: Then) -> None:
-        if then is Then.KEEP_ALIVE:
+        if then is Then.KEEP_ALIVE and connection.sock.has_ended and not connection.received:
+            self._close(connection)  # there will be no other request
+        elif then is Then.KEEP_ALIVE:
             connection.end_request()
             self._acceptor.hand_back(connection, State.IDLE)
         elif then is Then.READ_BODY:

@@ -189,6 +189,13 @@ impl TlsStream {
         self.ask(|session| Some(session.unsent())).unwrap_or(0)
     }
 
+    /// Whether the client has said that nothing more comes from it: `close_notify`. Without a FIN
+    /// behind that the socket never tells.
+    #[getter]
+    fn has_ended(&self) -> bool {
+        self.ask(|session| Some(session.has_ended())).unwrap_or(false)
+    }
+
     /// Send what is `unsent`; returns how many bytes of it went out.
     ///
     /// Raises `ConnectionError` if the socket is broken.

@@ -245,6 +245,12 @@ impl Session {
         self.connection.is_handshaking()
     }
 
+    /// Whether it has said that nothing more comes from it, behind what is still to be read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// The certificate that the client has proven to be its own, in DER.
     #[must_use]
     pub fn client_certificate(&self) -> Option<&[u8]> {
