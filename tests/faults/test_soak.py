@@ -56,6 +56,14 @@ def test_a_column_is_flat_if_it_neither_jumps_nor_climbs(
     assert verdict is is_flat
 
 
+def test_of_what_comes_and_goes_with_the_load_the_worst_minute_counts() -> None:
+    minutes = [number / 4 for number in range(40)]
+    for busy, is_flat in ((1, True), (2, True), (3, False)):
+        values = [60.0 if 20 <= number < 20 + busy else 50.0 for number in range(40)]
+        bound = Bound("memory in use", values, 0.05, 4.0, by_minute=True)
+        assert bound.check(minutes)[1] is is_flat
+
+
 def test_one_more_thread_is_too_many() -> None:
     samples = [sample(minute, threads=20 + (minute == 8)) for minute in range(10)]
     verdicts = dict(check_flat(samples, 2.0))
