@@ -165,7 +165,13 @@ impl TlsStream {
     /// Raises `BlockingIOError` if there is no plaintext yet, `NotTls` if what came first is no
     /// TLS, and `ConnectionError` if something else is wrong with the session or the connection.
     fn recv<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        match self.detached(py, |secured| secured.receive(size))? {
+        // That costs nothing, and so does not let go of the interpreter.
+        let first = self.lock().as_mut().and_then(Secured::take_first);
+        let received = match first {
+            Some(first) => first.map_err(as_of_socket),
+            None => self.detached(py, |secured| secured.receive(size)),
+        };
+        match received? {
             Received::Plaintext(plain) => Ok(PyBytes::new(py, &plain)),
             Received::End => Ok(PyBytes::new(py, b"")),
             Received::NotTls => Err(NotTls::new_err("this is not TLS")),

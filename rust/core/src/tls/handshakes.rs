@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -22,6 +23,9 @@ use super::secured::{Progress, Secured};
 
 const WAKER: Token = Token(usize::MAX);
 const MAX_POLLED: usize = 256;
+
+/// How long somebody who is done may wait for others who are, too.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A stream that more than one thread may know; `None`: closed, or given away.
 pub type SharedStream = Arc<Mutex<Option<Secured>>>;
@@ -95,10 +99,19 @@ impl Handshakes {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            // Whoever is told has to be woken, and then has something to do for each of them: that
+            // is cheaper for many at a time.
+            let mut untold: Option<Instant> = None;
             for event in events.iter().filter(|event| event.token() != WAKER) {
                 if self.go_on(event.token()) {
+                    untold.get_or_insert_with(Instant::now);
+                }
+                if untold.take_if(|since| since.elapsed() > PATIENCE).is_some() {
                     tell();
                 }
+            }
+            if untold.is_some() {
+                tell();
             }
         }
         Ok(())

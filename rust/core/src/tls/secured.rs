@@ -89,10 +89,15 @@ impl Secured {
         self.first = Some(Err(io::ErrorKind::InvalidData.into()));
     }
 
+    /// What [`receive`](Self::receive) would return without reading, if there is something.
+    pub fn take_first(&mut self) -> Option<io::Result<Received>> {
+        self.first.take()
+    }
+
     /// Reads at most `size` bytes from the socket, and returns what came of it. Also does the
     /// handshake. [`io::ErrorKind::WouldBlock`]: there is no plaintext yet.
     pub fn receive(&mut self, size: usize) -> io::Result<Received> {
-        if let Some(first) = self.first.take() {
+        if let Some(first) = self.take_first() {
             return first;
         }
         match self.read(size)? {

@@ -86,7 +86,9 @@ impl Session {
         if self.has_failed && matches!(arrived, Ok(Some(Arrival { count: 0, .. }))) {
             return Err(self.fail(socket));
         }
-        // That nothing can be sent is no reason to lose what has come.
+        // That nothing can be sent is no reason to lose what has come. Tickets go out at once, too,
+        // though nobody waits for them: they acknowledge the end of the handshake, and until then
+        // Nagle's algorithm holds back the request of many a client.
         let _ = self.flush(socket);
         match arrived {
             // At once: who waits for the socket is not told again.
