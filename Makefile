@@ -36,7 +36,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .PHONY: help demo test check loom autobahn autobahn-sample differential differential-http fuzz soak
-.PHONY: bench-compression bench-http docs clean
+.PHONY: bench bench-full bench-compression bench-http docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
@@ -79,6 +79,14 @@ fuzz: $(DONE)/wheel $(DONE)/test-tools  ## Fuzz each Rust target, and then Pytho
 
 soak: $(DONE)/wheel $(DONE)/test-tools  ## Run 2,000 clients and all faults, MINUTES=30; reports/soak
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
+
+bench: $(DONE)/wheel  ## Measure messages beside a floor and other servers, 15 minutes; reports/bench
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.compare --report reports/bench
+
+bench-full: $(DONE)/wheel  ## Measure a grid of works, and draw how costs grow; reports/bench-full
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.compare --grid --rounds 3 --seconds 0.5 --report reports/bench-full
 
 bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
 	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt

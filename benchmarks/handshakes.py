@@ -82,7 +82,7 @@ class Contender:
         """Start it; over TLS it has this certificate."""
         if self.name == FLOOR:
             files = (issued.chain, issued.key) if self.scheme == "wss" else ()
-            return started([native(FLOOR), *files])
+            return started([native(FLOOR), "handshake", *files])
         tls = issued.arguments if self.scheme == "wss" else ()
         return running(self.module, (*self.arguments, *tls))
 

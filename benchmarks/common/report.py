@@ -63,17 +63,19 @@ class Report:
     notes: list[str] = dataclasses.field(default_factory=list)
     data: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    def publish(self) -> None:
-        """Print it on the standard output."""
+    def publish(self, folder: Path | None = None) -> None:
+        """Print it on the standard output, and write it to a folder if there is one."""
         machine = _machine()
         versions = _versions(self.packages)
-        print(f"## {self.program}\n")
-        for table in self.tables:
-            print(table.markdown())
-        for note in self.notes:
-            print(note + "\n")
         named = ", ".join(f"{name} {version}" for name, version in versions.items())
-        print(f"{named}; {', '.join(str(value) for value in machine.values())}.\n")
+        text = "\n".join(
+            [
+                f"## {self.program}\n",
+                *(table.markdown() for table in self.tables),
+                *(f"{note}\n" for note in self.notes),
+                f"{named}; {', '.join(str(value) for value in machine.values())}.\n",
+            ]
+        )
         everything = {
             "program": self.program,
             "machine": machine,
@@ -81,7 +83,14 @@ class Report:
             "settings": self.settings,
             "measurements": self.data,
         }
-        print(json.dumps(everything))
+        data = json.dumps(everything)
+        print(text)
+        print(data)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = self.program.lower().replace(" ", "-")
+            (folder / f"{name}.md").write_text(text)
+            (folder / f"{name}.json").write_text(data + "\n")
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

@@ -1,10 +1,14 @@
-"""What the command lines of the servers on asyncio have in common."""
+"""What the servers have in common, most of all their command lines."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -13,7 +17,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["command_line", "level_1", "run", "tls"]
+__all__ = ["command_line", "free_port", "level_1", "run", "tell_when_ready", "tls"]
 
 
 def command_line(documentation: str | None) -> argparse.ArgumentParser:
@@ -38,6 +42,25 @@ def tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(arguments.certificate, arguments.private_key)
     return context
+
+
+def free_port() -> int:
+    """Return a port for a server that cannot choose one by itself and tell."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def tell_when_ready(port: int) -> None:
+    """Print the port as soon as something listens on it, from another thread."""
+
+    def wait() -> None:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.01)
+        print(port, flush=True)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def level_1(deflate: str) -> ServerPerMessageDeflateFactory:

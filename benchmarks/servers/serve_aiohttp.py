@@ -1,4 +1,4 @@
-"""A server with aiohttp that sends every text back, or passes it on to everybody.
+"""A server with aiohttp that sends every message back, or passes it on to everybody.
 
 It compresses with level 1 and a window of 15 bits, as aiohttp always does; whether there is
 takeover is for the client's offer to decide.
@@ -20,17 +20,19 @@ everybody: set[web.WebSocketResponse] = set()
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
-    """Send every text back."""
+    """Send every message back."""
     websocket = web.WebSocketResponse()
     await websocket.prepare(request)
     async for message in websocket:
         if message.type is WSMsgType.TEXT:
             await websocket.send_str(message.data)
+        elif message.type is WSMsgType.BINARY:
+            await websocket.send_bytes(message.data)
     return websocket
 
 
 async def broadcast(request: web.Request) -> web.WebSocketResponse:
-    """Send every text to all connections."""
+    """Send every message to all connections."""
     websocket = web.WebSocketResponse()
     await websocket.prepare(request)
     everybody.add(websocket)
@@ -39,6 +41,9 @@ async def broadcast(request: web.Request) -> web.WebSocketResponse:
             if message.type is WSMsgType.TEXT:
                 for one in list(everybody):
                     await one.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                for one in list(everybody):
+                    await one.send_bytes(message.data)
     finally:
         everybody.remove(websocket)
     return websocket

@@ -16,17 +16,21 @@ from handy_ws import (
 )
 
 if TYPE_CHECKING:
-    from handy_ws import WebSocketManager, WebSocketTextMessage
+    from handy_ws import WebSocketBinaryMessage, WebSocketManager, WebSocketTextMessage
 
 _SHORT = 4096
 
 
 class Echo(WebSocketMessageHandler):
-    """Sends every text back."""
+    """Sends every message back."""
 
     def on_text_message(self, message: WebSocketTextMessage) -> None:
         """Text in, text out."""
         message.connection.send_text(message.payload)
+
+    def on_binary_message(self, message: WebSocketBinaryMessage) -> None:
+        """Bytes in, bytes out."""
+        message.connection.send_binary(message.payload)
 
 
 class Sink(WebSocketMessageHandler):
@@ -40,12 +44,16 @@ class Sink(WebSocketMessageHandler):
 
 
 class Everybody(WebSocketMessageHandler):
-    """Sends every text to all connections."""
+    """Sends every message to all connections."""
 
     manager: WebSocketManager
 
     def on_text_message(self, message: WebSocketTextMessage) -> None:
         """Text in, broadcast out."""
+        self.manager.broadcast(message.payload)
+
+    def on_binary_message(self, message: WebSocketBinaryMessage) -> None:
+        """The same with bytes."""
         self.manager.broadcast(message.payload)
 
 

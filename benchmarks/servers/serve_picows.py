@@ -1,4 +1,4 @@
-"""An echo server with picows, which is written in Cython."""
+"""A server with picows, which is written in Cython: it sends back, or passes on to everybody."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from picows import WSUpgradeRequest
 
 
+everybody: set[WSTransport] = set()
+
+
 class Echo(WSListener):  # type: ignore[misc]  # it has no types
-    """Sends every text back."""
+    """Sends every message back."""
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Text in, text out."""
+        """Message in, message out."""
         if frame.msg_type == WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code())
             transport.disconnect()
@@ -27,11 +30,33 @@ class Echo(WSListener):  # type: ignore[misc]  # it has no types
             transport.send(frame.msg_type, frame.get_payload_as_bytes())
 
 
-async def serve_echo(arguments: argparse.Namespace) -> None:
+class Broadcast(Echo):
+    """Sends every message to all connections."""
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """One more."""
+        everybody.add(transport)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """One less."""
+        everybody.discard(transport)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Message in, broadcast out."""
+        if frame.msg_type == WSMsgType.CLOSE:
+            super().on_ws_frame(transport, frame)
+            return
+        payload = frame.get_payload_as_bytes()
+        for one in everybody:
+            one.send(frame.msg_type, payload)
+
+
+async def serve(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
+    listener = Broadcast if arguments.does == "broadcast" else Echo
 
     def choose(_: WSUpgradeRequest) -> WSListener:
-        return Echo()
+        return listener()
 
     server = await ws_create_server(choose, "127.0.0.1", 0, backlog=1024, ssl=tls(arguments))
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -39,5 +64,7 @@ async def serve_echo(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    given = command_line(__doc__).parse_args()
-    run(serve_echo(given), given.loop)
+    parser = command_line(__doc__)
+    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    given = parser.parse_args()
+    run(serve(given), given.loop)

@@ -1,6 +1,4 @@
-"""A server with uvicorn that sends every text back, or passes it on to everybody.
-
-It is an ASGI application without a framework.
+"""A server with uvicorn that sends every message back, or passes it on to everybody.
 
 uvicorn has no setting for the level. With ``--deflate`` the protocol that is built on websockets
 gets another extension; the one on wsproto always compresses with zlib's level 6.
@@ -9,47 +7,15 @@ gets another extension; the one on wsproto always compresses with zlib's level 6
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from benchmarks.servers.asgi_app import broadcast, echo
 from benchmarks.servers.options import command_line, level_1
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Event = dict[str, Any]
-    Receive = Callable[[], Awaitable[Event]]
-    Send = Callable[[Event], Awaitable[None]]
-
 BACKLOG = 2048
-everybody: set[Send] = set()
-
-
-async def echo(scope: Event, receive: Receive, send: Send) -> None:
-    """Send every text back."""
-    if scope["type"] != "websocket":
-        raise RuntimeError("only for WebSocket connections")
-    await receive()
-    await send({"type": "websocket.accept"})
-    while (event := await receive())["type"] == "websocket.receive":
-        await send({"type": "websocket.send", "text": event["text"]})
-
-
-async def broadcast(scope: Event, receive: Receive, send: Send) -> None:
-    """Send every text to all connections."""
-    if scope["type"] != "websocket":
-        raise RuntimeError("only for WebSocket connections")
-    await receive()
-    await send({"type": "websocket.accept"})
-    everybody.add(send)
-    try:
-        while (event := await receive())["type"] == "websocket.receive":
-            for one in list(everybody):
-                await one({"type": "websocket.send", "text": event["text"]})
-    finally:
-        everybody.remove(send)
 
 
 def protocol(name: str, deflate: str) -> Any:

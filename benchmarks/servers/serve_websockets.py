@@ -1,4 +1,7 @@
-"""An echo server with websockets: its asyncio implementation, with its C extension."""
+"""A server with websockets that sends back, or passes on to everybody.
+
+It is its asyncio implementation, with its C extension.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import websockets.speedups  # noqa: F401 - it must be there, or something else is measured
-from websockets.asyncio.server import serve
+from websockets.asyncio.server import broadcast, serve
 from websockets.exceptions import ConnectionClosedError
 
 from benchmarks.servers.options import command_line, level_1, run, tls
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
 
 
+everybody: set[ServerConnection] = set()
+
+
 async def echo(connection: ServerConnection) -> None:
     """Send every message back."""
     with contextlib.suppress(ConnectionClosedError):  # or each reset is logged with a traceback
@@ -25,11 +31,22 @@ async def echo(connection: ServerConnection) -> None:
             await connection.send(message)
 
 
-async def serve_echo(arguments: argparse.Namespace) -> None:
+async def pass_on(connection: ServerConnection) -> None:
+    """Send every message to all connections."""
+    everybody.add(connection)
+    try:
+        with contextlib.suppress(ConnectionClosedError):
+            async for message in connection:
+                broadcast(everybody, message)
+    finally:
+        everybody.remove(connection)
+
+
+async def serve_all(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
     extensions = None if arguments.deflate == "default" else [level_1(arguments.deflate)]
     async with serve(
-        echo,
+        pass_on if arguments.does == "broadcast" else echo,
         "127.0.0.1",
         0,
         ping_interval=None,
@@ -41,5 +58,7 @@ async def serve_echo(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    arguments = command_line(__doc__).parse_args()
-    run(serve_echo(arguments), arguments.loop)
+    parser = command_line(__doc__)
+    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    arguments = parser.parse_args()
+    run(serve_all(arguments), arguments.loop)

@@ -167,6 +167,36 @@ def test_beside_gunicorn() -> None:
     assert "| 12 |" in tables
 
 
+@pytest.mark.timeout(300)  # it compiles its client when that has changed
+def test_compare_of_handy_ws_alone(tmp_path: Path) -> None:
+    works = ["echo:3:2:70000:mixed", "broadcast:4:2:10:binary", "all:3:1:5:ascii"]
+    works += [f"echo:{connections}:1:20:ascii" for connections in (1, 2, 3)]
+    few = ("--works", *works, "--rounds", "2", "--peer-rounds", "1", "--seconds", "0.05")
+    tables, data = run("compare", "--servers", *few, "--report", str(tmp_path))
+    seen = {(one["server"], *one["work"].values()) for one in data["measurements"]}
+    assert len(seen) == 2 * len(works)
+    for one in data["measurements"]:
+        assert len(one["figures"]) == 2
+        for figures in one["figures"]:
+            assert figures["messages"] > 0
+            assert figures["server_cpu"] > 0
+            assert figures["p50"] <= figures["p99"] <= figures["p999"]
+    assert "### echo, 3 x 2, 70000 B, mixed" in tables
+    assert (tmp_path / "messages.md").read_text() in tables + "\n"
+    assert json.loads((tmp_path / "messages.json").read_text()) == data
+    pictures = {path.name for path in tmp_path.glob("*.svg")}
+    assert pictures == {"beside.svg", "echo-by-connections-20-bytes-x-1-ascii.svg"}
+
+
+@pytest.mark.timeout(300)
+def test_compare_says_which_goals_are_met() -> None:
+    few = ("--rounds", "1", "--seconds", "0.02")
+    tables, _ = run("compare", "--servers", *few, "--works", "echo:64:1:32:binary")
+    (line,) = [line for line in tables.splitlines() if line.endswith(("| yes |", "| NO |"))]
+    assert line.startswith("| echo, 64 x 1, 32 B |")
+    assert "| 1.1 x floor |" in line
+
+
 def test_wss_of_handy_ws_alone() -> None:
     few = ("--connections", "3", "--audience", "5", "--rounds", "2", "--messages", "50")
     fewer = ("--warm-up", "5", "--broadcasts", "3", "--warm-up-broadcasts", "1")

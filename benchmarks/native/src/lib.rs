@@ -1,7 +1,9 @@
 //! What the benchmarks need that Python is too slow for.
 //!
 //! Each program does one thing, takes its arguments in a fixed order, and prints one line of JSON,
-//! or its port if it is a server: `benchmarks/handshakes.py` starts them and makes sense of it.
+//! or its port if it is a server: the programs in Python start them and make sense of it.
+
+pub mod frames;
 
 use std::error::Error;
 use std::path::Path;
