@@ -6,6 +6,7 @@ HTTP side each looks like a socket (`stream.py`).
 
 from __future__ import annotations
 
+import os  # noqa: TC003 - the types of fields are read at run time, by cli/options.py
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -13,8 +14,6 @@ from handy_ws._core import TlsContext, TlsStream
 from handy_ws.http.paths import path_of
 
 if TYPE_CHECKING:
-    import os
-
     from handy_ws.http.stream import Stream
 
 __all__ = ["TlsConfig", "TlsSession", "session_of", "tls_context"]
