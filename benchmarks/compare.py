@@ -28,7 +28,7 @@ from benchmarks.common.native import native
 from benchmarks.common.native_load import Figures, NativeLoad
 from benchmarks.common.plots import draw
 from benchmarks.common.process import Server, cores, raise_file_limit, running, started
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import Report, Table, add_servers, parser, progress, whole_number
 from benchmarks.common.works import GOALS, GRID, Work
 from benchmarks.servers.peers import PACKAGES, PEERS
 
@@ -214,14 +214,7 @@ def work_named(text: str) -> Work:
 def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--servers",
-        nargs="*",
-        choices=PEERS,
-        default=list(PEERS),
-        metavar="NAME",
-        help=f"which, beside handy_ws and the floor: {', '.join(PEERS)}; default all",
-    )
+    add_servers(arguments, PEERS)
     which = arguments.add_mutually_exclusive_group()
     which.add_argument("--grid", dest="works", action="store_const", const=GRID)
     which.add_argument(

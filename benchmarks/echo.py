@@ -36,7 +36,15 @@ from benchmarks.common.client import Client
 from benchmarks.common.load import EchoLoad, Figures
 from benchmarks.common.payloads import json_texts
 from benchmarks.common.process import Server, cores, raise_file_limit, running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import (
+    Report,
+    Table,
+    add_loops,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
 from benchmarks.common.wire import ProtocolError
 from benchmarks.servers.contenders import PACKAGES, PEERS, Contender, contenders
 
@@ -198,17 +206,8 @@ def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
     names = [name for name, *_ in PEERS]
-    arguments.add_argument(
-        "--servers",
-        nargs="*",
-        choices=names,
-        default=names,
-        metavar="NAME",
-        help=f"which, beside handy_ws: {', '.join(names)}; default all",
-    )
-    arguments.add_argument(
-        "--loops", nargs="+", choices=("asyncio", "uvloop"), default=["asyncio", "uvloop"]
-    )
+    add_servers(arguments, names)
+    add_loops(arguments)
     arguments.add_argument(
         "--depths",
         nargs="+",

@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING
 from benchmarks.common.certificates import certificate
 from benchmarks.common.native import native
 from benchmarks.common.process import Server, cores, raise_file_limit, running, started
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import (
+    Report,
+    Table,
+    add_loops,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -194,17 +202,8 @@ def goals(found: Sequence[Contender]) -> str:
 def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--servers",
-        nargs="*",
-        choices=PEERS,
-        default=list(PEERS),
-        metavar="NAME",
-        help=f"which, beside handy_ws: {', '.join(PEERS)}; default all",
-    )
-    arguments.add_argument(
-        "--loops", nargs="+", choices=("asyncio", "uvloop"), default=["asyncio", "uvloop"]
-    )
+    add_servers(arguments, PEERS)
+    add_loops(arguments)
     arguments.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
     arguments.add_argument("--end", choices=("reset", "close"), default="reset")
     arguments.add_argument("--depth", type=whole_number, default=64, help="at a time")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.common import wrk
 from benchmarks.common.process import cores, running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import Report, Table, add_servers, parser, progress, whole_number
 
 if TYPE_CHECKING:
     import argparse
@@ -151,14 +151,7 @@ def goal(results: Sequence[Result], modes: Sequence[str]) -> str:
 def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--servers",
-        nargs="*",
-        choices=PEERS,
-        default=list(PEERS),
-        metavar="NAME",
-        help=f"which, beside handy_ws: {', '.join(PEERS)}; default all",
-    )
+    add_servers(arguments, PEERS)
     arguments.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     arguments.add_argument("--threads", type=whole_number, help="of each server; default its own")
     arguments.add_argument("--connections", type=whole_number, default=64)

@@ -27,7 +27,15 @@ from benchmarks.common.client import Client
 from benchmarks.common.listeners import Listeners
 from benchmarks.common.load import EchoLoad
 from benchmarks.common.process import Server, cores, raise_file_limit, running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import (
+    Report,
+    Table,
+    add_loops,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
 from benchmarks.common.wire import TEXT, ProtocolError, frame
 
 if TYPE_CHECKING:
@@ -183,17 +191,8 @@ def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
 def main() -> None:
     """Read the command line, measure, and print."""
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--servers",
-        nargs="*",
-        choices=PEERS,
-        default=list(PEERS),
-        metavar="NAME",
-        help=f"which, beside handy_ws: {', '.join(PEERS)}; default all",
-    )
-    arguments.add_argument(
-        "--loops", nargs="+", choices=("asyncio", "uvloop"), default=["asyncio", "uvloop"]
-    )
+    add_servers(arguments, PEERS)
+    add_loops(arguments)
     arguments.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
     arguments.add_argument("--connections", type=whole_number, default=64, help="that echo")
     arguments.add_argument("--audience", type=whole_number, default=1000, help="of the broadcasts")

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Report", "Table", "parser", "progress", "whole_number"]
+__all__ = ["Report", "Table", "add_loops", "add_servers", "parser", "progress", "whole_number"]
 
 
 @dataclasses.dataclass
@@ -124,6 +124,25 @@ def parser(documentation: str | None) -> argparse.ArgumentParser:
         description=inspect.cleandoc(documentation or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_servers(arguments: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Let the command line choose those that are measured beside handy_ws."""
+    everybody = list(names)
+    arguments.add_argument(
+        "--servers",
+        nargs="*",
+        choices=everybody,
+        default=everybody,
+        metavar="NAME",
+        help=f"which, beside handy_ws: {', '.join(everybody)}; default all",
+    )
+
+
+def add_loops(arguments: argparse.ArgumentParser) -> None:
+    """Let the command line choose what servers on asyncio run on."""
+    loops = ("asyncio", "uvloop")
+    arguments.add_argument("--loops", nargs="+", choices=loops, default=list(loops))
 
 
 def whole_number(text: str) -> int:

@@ -17,7 +17,7 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["command_line", "free_port", "level_1", "run", "tell_when_ready", "tls"]
+__all__ = ["add_does", "command_line", "free_port", "level_1", "run", "tell_when_ready", "tls"]
 
 
 def command_line(documentation: str | None) -> argparse.ArgumentParser:
@@ -33,6 +33,11 @@ def command_line(documentation: str | None) -> argparse.ArgumentParser:
         help="its own settings, or level 1 and a window of 15 bits with takeover or without",
     )
     return parser
+
+
+def add_does(parser: argparse.ArgumentParser) -> None:
+    """Let the command line choose what becomes of a message."""
+    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
 
 
 def tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:

@@ -11,6 +11,8 @@ from flask import Flask
 from flask_sock import ConnectionClosed, Sock
 from werkzeug.serving import make_server
 
+from benchmarks.servers.options import add_does
+
 if TYPE_CHECKING:
     from simple_websocket import Server
 
@@ -39,7 +41,7 @@ def broadcast(connection: Server) -> None:
 def main() -> None:
     """Read the command line and serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     handle = broadcast if parser.parse_args().does == "broadcast" else echo
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = Flask(__name__)

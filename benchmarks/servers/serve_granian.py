@@ -7,7 +7,7 @@ import argparse
 from granian import Granian
 from granian.constants import Interfaces, Loops
 
-from benchmarks.servers.options import free_port, tell_when_ready
+from benchmarks.servers.options import add_does, free_port, tell_when_ready
 
 BACKLOG = 2048
 
@@ -15,7 +15,7 @@ BACKLOG = 2048
 def main() -> None:
     """Read the command line and serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     does = parser.parse_args().does
     port = free_port()
     tell_when_ready(port)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from benchmarks.servers.options import command_line, run, tls
+from benchmarks.servers.options import add_does, command_line, run, tls
 
 if TYPE_CHECKING:
     import argparse
@@ -65,6 +65,6 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     given = parser.parse_args()
     run(serve(given), given.loop)

@@ -7,7 +7,7 @@ from typing import Any
 
 from socketify import App, CompressOptions
 
-from benchmarks.servers.options import free_port, tell_when_ready
+from benchmarks.servers.options import add_does, free_port, tell_when_ready
 
 MAX_MESSAGE_SIZE = 1 << 24
 TOPIC = "everybody"
@@ -16,7 +16,7 @@ TOPIC = "everybody"
 def main() -> None:
     """Read the command line and serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     does = parser.parse_args().does
     application = App()
 

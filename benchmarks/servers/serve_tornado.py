@@ -10,7 +10,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from benchmarks.servers.options import command_line, run
+from benchmarks.servers.options import add_does, command_line, run
 
 if TYPE_CHECKING:
     import argparse
@@ -56,6 +56,6 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     given = parser.parse_args()
     run(serve(given), given.loop)

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from benchmarks.servers.asgi_app import broadcast, echo
-from benchmarks.servers.options import command_line, level_1
+from benchmarks.servers.options import add_does, command_line, level_1
 
 BACKLOG = 2048
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Read the command line and serve until SIGTERM."""
     parser = command_line(__doc__)
     parser.add_argument("--ws", choices=("websockets-sansio", "wsproto"), required=True)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     arguments = parser.parse_args()
     config = uvicorn.Config(
         broadcast if arguments.does == "broadcast" else echo,

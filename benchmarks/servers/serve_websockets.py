@@ -13,7 +13,7 @@ import websockets.speedups  # noqa: F401 - it must be there, or something else i
 from websockets.asyncio.server import broadcast, serve
 from websockets.exceptions import ConnectionClosedError
 
-from benchmarks.servers.options import command_line, level_1, run, tls
+from benchmarks.servers.options import add_does, command_line, level_1, run, tls
 
 if TYPE_CHECKING:
     import argparse
@@ -59,6 +59,6 @@ async def serve_all(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    add_does(parser)
     arguments = parser.parse_args()
     run(serve_all(arguments), arguments.loop)
