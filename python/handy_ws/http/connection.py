@@ -95,7 +95,7 @@ class Connection:
         address: host and port of the peer.
         proxies: how to read what the peer says about its client, if it is a trusted proxy.
         state: see `State`.
-        interest: the events that the acceptor's selector watches for it; 0: not registered.
+        interest: what the acceptor's poller waits for; 0: it does not know it.
         received: bytes that have come and are not used up.
         scanned: how many of them have been searched for the end of the head.
         head_bytes: the head of the current request.
@@ -218,7 +218,7 @@ class Connection:
             body.close()
 
     def close(self) -> None:
-        """Close the socket and let go of everything. It must be out of the selector."""
+        """Close the socket and let go of everything. It must be out of the poller."""
         self.state = State.CLOSED
         self.received = b""
         self.end_body()
