@@ -296,7 +296,7 @@ fn who_has_half_closed_before_the_callback_blocks_still_gets_the_replies() {
     other.send(Opcode::Text, b"begin");
     one.expect_text("answer me");
     one.expect_end();
-    assert_eq!(server.handle.counters().takeovers, 1);
+    wait_until(|| server.handle.counters().takeovers == 1);
     assert_eq!(server.next(), Seen::Text(0, "begin".into()));
     assert_eq!(server.closed(1).cause, CloseCause::NetworkError);
 }
