@@ -8,9 +8,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws import HttpRequestHandler, HttpResponse, HttpServer, PathHandler, ServerConfig
+from handy_ws import HttpRequestHandler, HttpResponse, HttpServer, PathHandler
 
-from tests.http.conftest import poll, server_threads
+from tests.http.conftest import poll
 from tests.http.raw_http import get, post
 
 if TYPE_CHECKING:
@@ -276,15 +276,6 @@ def test_a_stop_lets_requests_end_and_says_close_notify(
     assert (response.body, response.get("Connection")) == (b"done", "close")
     assert busy.is_closed()
     stopping.join()
-
-
-def test_handshakes_have_a_thread_that_ends_with_the_server(authority: Authority) -> None:
-    for config in (authority.server.config(), None):
-        before = server_threads()
-        with HttpServer(echo, ServerConfig(port=0, tls=config)):
-            names = [thread.name for thread in server_threads() - before]
-            assert names.count("handy-ws-tls") == (config is not None)
-        assert server_threads() == before
 
 
 # What a request knows of its TLS

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.certificates import Authority
 
 SECURE = """
-import select, ssl
+import select, ssl, subprocess, textwrap
 
 def handle(context):
     if context.head.path == "/plain":
@@ -93,6 +93,8 @@ def test_a_child_says_nothing_on_the_parents_sessions(authority: Authority, endi
         secure.websocket_manager.broadcast("to all")
         assert {{client.read_text() for client in sockets}} == {{"to all"}}
         secure_works()
+        for client in (*sockets, alive, begun):
+            client.socket.close()
     """
     assert forking(authority, source) == (0, "", "")
 
@@ -115,10 +117,24 @@ def test_a_child_can_start_the_same_server(authority: Authority) -> None:
 
 
 def test_forks_in_the_middle_of_handshakes_and_requests(authority: Authority) -> None:
+    # The child has copies of OpenSSL's locks, too, which the clients here may have locked. So its
+    # own client is another process.
     source = """
+        CLIENT = '''
+        import ssl, sys
+        from tests.websocket.raw_websocket import RawWebSocket
+        _, authority, port = sys.argv
+        context = ssl.create_default_context(cafile=authority)
+        with RawWebSocket.open(("127.0.0.1", int(port)), context=context) as client:
+            client.send_text("echo")
+            assert client.read_text() == "echo"
+        '''
+
         def child():
             with secure:
-                secure_works()
+                program = [sys.executable, "-c", textwrap.dedent(CLIENT)]
+                port = str(secure.address[1])
+                subprocess.run([*program, AUTHORITY, port], check=True, timeout=20)
 
         def visit(number):
             while not over.is_set():

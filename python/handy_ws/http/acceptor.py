@@ -9,7 +9,7 @@ deal with it, see who is late, pass on what is ready. It is short, however many 
 at the same moment: what is left is for the next one. Work is passed on at the end of the turn,
 since every thread that is woken competes for the interpreter with this one.
 
-TLS handshakes are done by a thread of the core's, which needs no interpreter: a client that makes
+TLS handshakes are done by the core, many in one step that needs no interpreter: a client that makes
 one is in the state `READING_HEAD` here, with the deadline that goes with it.
 
 A connection stays in the poller, untouched, while a worker has it: most clients send nothing
@@ -101,11 +101,7 @@ class Acceptor(threading.Thread):
         self.forked = False
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
-        self._handshakes = None if tls is None else TlsHandshakes()
-        self._handshake_thread = threading.Thread(
-            target=self._do_handshakes, name="handy-ws-tls", daemon=True
-        )
-        self._poller = Poller(self._handshakes)
+        self._poller = Poller(None if tls is None else TlsHandshakes())
         try:
             self.interrupt = Interrupt()
         except OSError:
@@ -122,16 +118,6 @@ class Acceptor(threading.Thread):
         self._hand_backs: deque[tuple[Connection, State]] = deque()
         self._has_dispatched = False
         self._wakes_at = 0.0
-
-    def start(self) -> None:
-        """Start the thread, and with TLS the one that does the handshakes.
-
-        Raises:
-            RuntimeError: the system has no more threads; `run` ends what has begun.
-        """
-        if self._handshakes is not None:
-            self._handshake_thread.start()
-        super().start()
 
     # What other threads call
 
@@ -183,7 +169,7 @@ class Acceptor(threading.Thread):
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        self._poller.close()
+        self._poller.close_copy()
         self.interrupt.close()
         for _ in self._pool.workers:
             self.work.put(None)  # for the one that has forked
@@ -308,15 +294,6 @@ class Acceptor(threading.Thread):
                 self._shortage.failed(error)
                 self._accept_again = monotonic() + _ACCEPT_PAUSE
 
-    # TLS
-
-    def _do_handshakes(self) -> None:
-        assert self._handshakes is not None  # noqa: S101 - the thread runs with TLS only
-        try:
-            self._handshakes.run(self._poller.waker())
-        except Exception:
-            _logger.exception("TLS handshakes have failed, there are no more of them")
-
     # The end
 
     def _is_over(self) -> bool:
@@ -353,10 +330,6 @@ class Acceptor(threading.Thread):
         for connection in self._room.deadlines.waiting(State.WRITING):
             self._drop(connection)
         self._drop_hand_backs()
-        if self._handshakes is not None:
-            self._handshakes.end()
-            if self._handshake_thread.ident is not None:
-                self._handshake_thread.join()
         self._on_end(self._stop_at)
         self._poller.close()
         self.interrupt.close()

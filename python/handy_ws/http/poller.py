@@ -1,6 +1,6 @@
 """Waiting for sockets, and being woken by other threads.
 
-A thin layer over epoll that knows connections, and knows who does their TLS handshakes meanwhile.
+A thin layer over epoll that knows connections, and has the core go on with their TLS handshakes.
 Only the acceptor adds to it. Workers may take a connection out, just before they close it or give
 it away; the order of the steps in `forget` makes that safe while the acceptor does the same.
 
@@ -14,6 +14,7 @@ awake anyway: it looks at what others have left for it before it goes to sleep.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from contextlib import suppress
@@ -31,7 +32,7 @@ __all__ = ["HANDSHAKE", "READ", "WRITE", "Interrupt", "Poller", "wait_for_room"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
-#: In their place: the handshake is done by others, who tell when it is over.
+#: In their place: the handshake is the core's, which tells when it is over.
 HANDSHAKE: Final = 1 << 16
 #: The most connections that are dealt with in one turn, before new ones and work for the workers.
 _MOST: Final = 64
@@ -84,7 +85,7 @@ class Poller:
         """Make an empty set.
 
         Args:
-            handshakes: does them; None where there is no TLS.
+            handshakes: those of TLS; None where there is none.
 
         Raises:
             OSError: out of descriptors; nothing is left open then.
@@ -103,6 +104,9 @@ class Poller:
             self._writer.close()
             raise
         self._epoll.register(self._reader, READ)
+        self._shaking = -1 if handshakes is None else handshakes.fileno()
+        if handshakes is not None:
+            self._epoll.register(handshakes, READ)
 
     def listen(self, listener: Listener) -> None:
         """Wait for new connections, too."""
@@ -113,10 +117,6 @@ class Poller:
         """Wait for new connections no longer."""
         self._listening = -1
         self._epoll.unregister(listener)
-
-    def waker(self) -> int:
-        """Return the descriptor of a socket: a byte that is sent to it ends the sleep of `wait`."""
-        return self._writer.fileno()
 
     def connections(self) -> list[Connection]:
         """Return all connections that are watched."""
@@ -171,7 +171,7 @@ class Poller:
         self._asleep = True
         events = self._epoll.poll(0 if has_work() else timeout, _MOST)
         self._asleep = False
-        connections = []
+        connections: list[Connection] = []
         # If there may be more, new connections do not wait until it is their turn.
         can_accept = len(events) == _MOST and self._listening >= 0
         for descriptor, _ in events:
@@ -180,13 +180,18 @@ class Poller:
                 connections.append(connection)
             elif descriptor == self._listening:
                 can_accept = True
+            elif descriptor == self._shaking:
+                connections += self._shake_hands()
             else:
                 with suppress(BlockingIOError):
                     self._reader.recv(4096)
-        if self._handshakes is not None:
-            done = self._handshakes.take_done()
-            connections += [self._connections[descriptor] for descriptor in done]
         return connections, can_accept
+
+    def _shake_hands(self) -> list[Connection]:
+        """Go on with the handshakes, and return those that are over."""
+        assert self._handshakes is not None  # noqa: S101 - whose descriptor it is
+        # They keep their interest until they are watched for something else, or forgotten.
+        return [self._connections.pop(descriptor) for descriptor in self._handshakes.turn()]
 
     def wake(self, *, surely: bool = False) -> None:
         """End the sleep of `wait`; `surely` ends even one that is about to begin."""
@@ -201,3 +206,9 @@ class Poller:
         self._epoll.close()
         self._reader.close()
         self._writer.close()
+
+    def close_copy(self) -> None:
+        """Release a forked child's copies of the descriptors."""
+        self.close()
+        if self._handshakes is not None:
+            os.close(self._handshakes.fileno())

@@ -96,7 +96,7 @@ fn load(files: &Files) -> PyResult<Settings> {
 }
 
 /// The server's end of a TLS session on a nonblocking socket: of the methods of `socket.socket`
-/// those that serving HTTP takes. One thread at a time uses it, and perhaps that of `TlsHandshakes`.
+/// those that serving HTTP takes. One thread at a time uses it.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct TlsStream {
     shared: ManuallyDrop<SharedStream>,
@@ -282,17 +282,24 @@ impl TlsStream {
     }
 }
 
-/// Does the handshakes of many streams at the same time, on a thread that calls `run`.
+/// The handshakes of many streams, a step at a time. One thread has it, but any may `forget`.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct TlsHandshakes {
-    handshakes: ManuallyDrop<Handshakes>,
+    handshakes: ManuallyDrop<Mutex<Handshakes>>,
+    descriptor: RawFd,
     /// See [`generation`].
     process: u32,
 }
 
+impl TlsHandshakes {
+    fn lock(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for TlsHandshakes {
     fn drop(&mut self) {
-        // In a forked child there is no such thread, and what it had may be half of something.
+        // In a forked child, what there is of it may be half of something.
         if self.process == generation() {
             // SAFETY: nothing uses it after this.
             unsafe { ManuallyDrop::drop(&mut self.handshakes) };
@@ -305,7 +312,16 @@ impl TlsHandshakes {
     /// Without any. Raises `OSError` if the system has no descriptors left.
     #[new]
     fn new() -> PyResult<Self> {
-        Ok(Self { handshakes: ManuallyDrop::new(Handshakes::new()?), process: generation() })
+        let handshakes = Handshakes::new()?;
+        let descriptor = handshakes.descriptor();
+        let handshakes = ManuallyDrop::new(Mutex::new(handshakes));
+        Ok(Self { handshakes, descriptor, process: generation() })
+    }
+
+    /// A descriptor that is readable while `turn` has something to do; it closes with the object,
+    /// but not in a forked child.
+    fn fileno(&self) -> RawFd {
+        self.descriptor
     }
 
     /// Have the handshake of a stream done. Until it is, nobody else may read from the stream.
@@ -313,34 +329,19 @@ impl TlsHandshakes {
     /// Raises `OSError` if the system refuses.
     fn add(&self, stream: &Bound<'_, TlsStream>) -> PyResult<()> {
         let stream = stream.get();
-        Ok(self.handshakes.add(stream.fileno(), &stream.shared)?)
+        Ok(self.lock().add(stream.fileno(), &stream.shared)?)
     }
 
-    /// Let go of the stream with this descriptor, done or not, before it is closed.
+    /// Let go of the stream with this descriptor, before it is closed; unless it is done.
     fn forget(&self, fd: RawFd) {
-        self.handshakes.forget(fd);
+        self.lock().forget(fd);
     }
 
-    /// Return the descriptors of those whose `recv` has something to tell now, each once: the first
-    /// plaintext, or what has come in its place.
-    fn take_done(&self) -> Vec<RawFd> {
-        self.handshakes.take_done()
-    }
-
-    /// Do the handshakes until `end`. When `take_done` has something that it had not, a byte is sent
-    /// to the nonblocking socket `wakes`.
-    fn run(&self, py: Python<'_>, wakes: RawFd) -> PyResult<()> {
-        let tell = || {
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            // SAFETY: it reads one byte, which is there. A full socket wakes as well.
-            unsafe { libc::send(wakes, [0_u8].as_ptr().cast(), 1, flags) };
-        };
-        Ok(py.detach(|| self.handshakes.run(tell))?)
-    }
-
-    /// Have `run` return.
-    fn end(&self) -> PyResult<()> {
-        Ok(self.handshakes.end()?)
+    /// Go on with the handshakes, without the interpreter. Returns the descriptors of those whose
+    /// `recv` has something to tell now, each once: the first plaintext, or what has come in its
+    /// place.
+    fn turn(&self, py: Python<'_>) -> PyResult<Vec<RawFd>> {
+        Ok(py.detach(|| self.lock().turn())?)
     }
 }
 

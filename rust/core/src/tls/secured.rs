@@ -66,17 +66,22 @@ impl Secured {
     }
 
     /// Goes on with the handshake, until there is something to [`receive`](Self::receive): the first
-    /// plaintext, or what has come in its place.
-    pub(super) fn shake_hands(&mut self) -> Progress {
+    /// plaintext, or what has come in its place. Stops at a read that was short, since there will be
+    /// another event when more comes; but there is none if the peer `has_hung_up`.
+    pub(super) fn shake_hands(&mut self, has_hung_up: bool) -> Progress {
         if self.session.unsent() > 0 {
             let _ = self.session.flush(&mut self.socket); // reading tells what is wrong
         }
         for _ in 0..MAX_READS {
             match self.read(FIRST_READ) {
-                Ok(Received::Plaintext(plain)) if plain.is_empty() => {}
+                Ok((Received::Plaintext(plain), more)) if plain.is_empty() => {
+                    if !more && !has_hung_up {
+                        return Progress::Waits;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Waits,
                 result => {
-                    self.first = Some(result);
+                    self.first = Some(result.map(|(received, _)| received));
                     return Progress::Done;
                 }
             }
@@ -101,18 +106,23 @@ impl Secured {
             return first;
         }
         match self.read(size)? {
-            Received::Plaintext(plain) if plain.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
-            received => Ok(received),
+            (Received::Plaintext(plain), _) if plain.is_empty() => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            (received, _) => Ok(received),
         }
     }
 
-    /// Reads once; there may be no plaintext although something has come.
-    fn read(&mut self, size: usize) -> io::Result<Received> {
+    /// Reads once; there may be no plaintext although something has come. Also says whether there
+    /// may be more at once.
+    fn read(&mut self, size: usize) -> io::Result<(Received, bool)> {
         if !self.has_begun && !self.begin()? {
-            return Ok(Received::NotTls);
+            return Ok((Received::NotTls, false));
         }
-        let plain = self.session.read_all(&mut self.socket, size)?;
-        Ok(plain.map_or(Received::End, Received::Plaintext))
+        Ok(match self.session.read_all(&mut self.socket, size)? {
+            Some((plain, more)) => (Received::Plaintext(plain), more),
+            None => (Received::End, false),
+        })
     }
 
     /// Looks at the first byte: false if it does not begin a session.

@@ -97,15 +97,18 @@ impl Session {
         }
     }
 
-    /// Reads once, as [`read`](Self::read) does, and returns all the plaintext that came of it.
+    /// Reads once, as [`read`](Self::read) does, and returns all the plaintext that came of it, and
+    /// whether the socket may have more.
     pub fn read_all(
         &mut self,
         socket: &mut (impl Read + Write),
         size: usize,
-    ) -> io::Result<Option<Vec<u8>>> {
+    ) -> io::Result<Option<(Vec<u8>, bool)>> {
         let size = size.clamp(1, READ_SIZE);
         let mut plain = vec![0; size];
-        let Some(Arrival { count, .. }) = self.read(socket, &mut plain)? else { return Ok(None) };
+        let Some(Arrival { count, more, .. }) = self.read(socket, &mut plain)? else {
+            return Ok(None);
+        };
         plain.truncate(count);
         while self.plaintext > 0 {
             let start = plain.len();
@@ -113,7 +116,7 @@ impl Session {
             let count = self.take(&mut plain[start..])?;
             plain.truncate(start + count);
         }
-        Ok(Some(plain))
+        Ok(Some((plain, more)))
     }
 
     fn decrypt(&mut self, mut ciphertext: &[u8], buffer: &mut [u8]) -> io::Result<usize> {
