@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from handy_ws.http.listener import Listener
     from handy_ws.http.pool import WorkerPool
     from handy_ws.http.response import Answers
+    from handy_ws.http.service import Service
 
 __all__ = ["Acceptor"]
 
@@ -114,6 +115,7 @@ class Acceptor(threading.Thread):
         self._shortage = ShortageLog("cannot accept connections for the moment: %s")
         self._stop_at = self._interrupt_at = inf
         self._pool: WorkerPool
+        self._service: Service
         self._dispatched = 0
         self._hand_backs: deque[tuple[Connection, State]] = deque()
         self._has_dispatched = False
@@ -154,9 +156,10 @@ class Acceptor(threading.Thread):
         self.stopping = True
         self._poller.wake(surely=True)
 
-    def count_on(self, pool: WorkerPool) -> None:
-        """Say who works."""
+    def count_on(self, pool: WorkerPool, service: Service) -> None:
+        """Say who works, and serves on this thread what needs no worker."""
         self._pool = pool
+        self._service = service
 
     # What a forked child calls
 
@@ -249,16 +252,25 @@ class Acceptor(threading.Thread):
             self._room.enter(connection, state)
 
     def _dispatch(self) -> None:
+        """Give what is ready to the workers, and serve here what can be served at once."""
         ready = self._room.ready
-        if ready:
+        if not ready:
+            return
+        at_once = []
+        is_logged = access_log.is_wanted()
+        for connection in ready:
+            # Who reads the log may block.
+            if not is_logged and self._service.answers_at_once(connection):
+                at_once.append(connection)
+                continue
+            if is_logged and connection.state is State.HEAD_READY:
+                connection.entry = AccessEntry()
             self._has_dispatched = True
-            self._dispatched += len(ready)
-            is_logged = access_log.is_wanted()
-            for connection in ready:
-                if is_logged and connection.state is State.HEAD_READY:
-                    connection.entry = AccessEntry()
-                self.work.put(connection)
-            ready.clear()
+            self._dispatched += 1
+            self.work.put(connection)
+        if at_once:
+            self._service.serve_all(at_once)
+        ready.clear()
 
     # Accepting
 

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
 
-__all__ = ["Handler", "HttpRequestHandler", "PathHandler", "handle_function", "streams_function"]
+__all__ = [
+    "Handler",
+    "HttpRequestHandler",
+    "PathHandler",
+    "at_once_function",
+    "handle_function",
+    "streams_function",
+]
 
 
 class HttpRequestHandler:
@@ -56,6 +63,15 @@ class HttpRequestHandler:
         del head
         return self.stream_body
 
+    def answers_at_once(self, head: RequestHead) -> bool:
+        """Say whether `handle` runs no code of the program's for that request, and cannot block.
+
+        Then the acceptor may call it, which saves the way to a worker and back. It asks for
+        requests only that ask for a WebSocket.
+        """
+        del head
+        return False
+
 
 #: werkzeug compiles rules by way of `ast`, which fails in CPython 3.11 when two threads use it at
 #: the same time (python/cpython issue 106905). So this is one lock for all.
@@ -81,7 +97,12 @@ def handle_function(handler: Handler) -> Callable[[HttpRequestContext], HttpResp
 
 def streams_function(handler: Handler) -> Callable[[RequestHead], bool]:
     """Return the function that says whether a handler wants the body of a request as a stream."""
-    return handler.streams_body if isinstance(handler, HttpRequestHandler) else _streams_nothing
+    return handler.streams_body if isinstance(handler, HttpRequestHandler) else _says_no
+
+
+def at_once_function(handler: Handler) -> Callable[[RequestHead], bool]:
+    """Return the function that says whether a handler needs no worker for a request."""
+    return handler.answers_at_once if isinstance(handler, HttpRequestHandler) else _says_no
 
 
 def _may_stream(handler: Handler) -> bool:
@@ -91,7 +112,7 @@ def _may_stream(handler: Handler) -> bool:
     )
 
 
-def _streams_nothing(_: RequestHead) -> bool:
+def _says_no(_: RequestHead) -> bool:
     return False
 
 
@@ -197,6 +218,16 @@ class PathHandler(HttpRequestHandler):
                 return False
         return entry.streams_body(head)
 
+    def answers_at_once(self, head: RequestHead) -> bool:
+        """Ask the handler that the request will be passed on to, if that is found at once."""
+        entry = self._static.get(head.path)
+        return (
+            entry is not None
+            and entry.allows(head.method)
+            and type(self).handle is PathHandler.handle
+            and entry.answers_at_once(head)
+        )
+
     def _match(self, head: RequestHead, scheme: str, host: str) -> tuple[_Entry, dict[str, object]]:
         """Find the entry for a request.
 
@@ -227,6 +258,7 @@ class _Entry:
     def __init__(self, rule: str, handler: Handler, methods: Iterable[str] | None) -> None:
         self.handle = handle_function(handler)
         self.streams_body = streams_function(handler)
+        self.answers_at_once = at_once_function(handler)
         self._rule = rule
         self._methods: frozenset[str] | None = None
         if methods is not None:

@@ -17,6 +17,7 @@ from handy_ws.http.acceptor import Acceptor
 from handy_ws.http.listener import Listener
 from handy_ws.http.pool import WorkerPool
 from handy_ws.http.response import Answers
+from handy_ws.http.service import Service
 from handy_ws.http.worker import Worker
 from handy_ws.websocket.manager_run import join
 
@@ -83,12 +84,17 @@ class Run:
         except BaseException:
             listener.stop()
             raise
+        acceptor = self.acceptor
+
+        def make_service(on_long_wait: Callable[[], bool]) -> Service:
+            return Service(server, handler, acceptor, answers, on_long_wait=on_long_wait)
+
         self._pool = WorkerPool(
-            lambda number, pool: Worker(number, server, handler, self.acceptor, answers, pool=pool),
+            lambda number, pool: Worker(number, acceptor, make_service, pool=pool),
             config.workers,
             config.spare_workers,
         )
-        self.acceptor.count_on(self._pool)
+        acceptor.count_on(self._pool, make_service(_is_not_replaced))
         process.add_running(self)
 
     def start(self) -> None:
@@ -153,3 +159,7 @@ class Run:
         if stuck and not self._quiet:
             _logger.warning("the server stopped without waiting for: %s", ", ".join(stuck))
         self._on_end(self)
+
+
+def _is_not_replaced() -> bool:
+    return False

@@ -130,6 +130,7 @@ class WebSocketHandler(HttpRequestHandler):
         self._origin_policy = OriginPolicy(allowed_origins)
         self._negotiator = _checked_negotiator(compression)
         self._authorize = authorize
+        self._is_all_there_is = authorize is None and type(self) is WebSocketHandler
 
     def handle(self, context: HttpRequestContext) -> HttpResponse | None:
         """Check the handshake, and upgrade the connection or say why not."""
@@ -138,6 +139,11 @@ class WebSocketHandler(HttpRequestHandler):
             return accepted
         context.upgrade(accepted.headers, accepted.take_over, accepted.permit.release)
         return None
+
+    def answers_at_once(self, head: RequestHead) -> bool:
+        """Say that there is no ``authorize`` to ask, and no subclass that does other things."""
+        del head
+        return self._is_all_there_is
 
     def check(self, opening: Opening, core: Core) -> Acceptance | HttpResponse:
         """Check an opening handshake, for the manager that gets its connection.

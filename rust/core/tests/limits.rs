@@ -223,6 +223,7 @@ fn the_limit_of_the_rate_is_each_clients_own_and_time_fills_it_again() {
 #[test]
 fn what_a_client_sends_while_a_callback_blocks_is_judged_by_when_it_came() {
     const RATE: u32 = 200;
+    const AT_ONCE: u32 = 100;
     const LATER: u32 = 250;
     let (release, blocked) = mpsc::channel::<()>();
     // Of one message that waits, and the socket is not read.
@@ -242,14 +243,14 @@ fn what_a_client_sends_while_a_callback_blocks_is_judged_by_when_it_came() {
     });
     let mut client = server.connect(1);
     client.send(Opcode::Text, b"block");
-    client.write(&masked(Opcode::Binary, b"x").repeat(RATE as usize - 1));
-    // More than a second's worth, but no faster than is allowed.
+    client.write(&masked(Opcode::Binary, b"x").repeat(AT_ONCE as usize));
+    // More than a second's worth altogether, but no faster than is allowed.
     for _ in 0..LATER {
         std::thread::sleep(Duration::from_secs(1) / RATE);
         client.send(Opcode::Binary, b"x");
     }
     release.send(()).unwrap();
-    for _ in 0..RATE - 1 + LATER {
+    for _ in 0..AT_ONCE + LATER {
         assert_eq!(client.read_frame(), (0x82, b"x".to_vec()));
     }
     client.close(1000);
@@ -267,4 +268,56 @@ fn a_rate_that_is_exceeded_while_we_close_changes_nothing() {
     client.expect_end();
     assert_eq!(server.next(), Seen::CloseMessage(1, 1000, String::new()));
     assert_eq!(server.next(), Seen::Closed(1, end(CloseCode::NORMAL, "", CloseCause::Local)));
+}
+
+// Many at a time.
+
+#[test]
+fn many_are_adopted_with_one_wake() {
+    let server = Server::new(Config::default());
+    let pairs: Vec<_> = (0..10)
+        .map(|_| {
+            let client = TcpStream::connect(server.address()).unwrap();
+            (client, server.accept())
+        })
+        .collect();
+    let turns = || server.turns.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(20)); // the loop goes to sleep
+    let mut clients = Vec::new();
+    server.handle.adopting_many(|| {
+        let before = turns();
+        for (client, stream) in pairs {
+            let permit = server.handle.admit(ADDRESS).unwrap();
+            server.handle.adopt(adoption(stream, permit)).unwrap();
+            clients.push(client);
+        }
+        std::thread::sleep(Duration::from_millis(50)); // nothing is waited for: nothing may happen
+        assert_eq!(turns(), before);
+    });
+    for _ in 0..10 {
+        assert_eq!(server.next(), Seen::Established(1));
+    }
+}
+
+#[test]
+fn adoptions_wake_the_loop_again_after_a_panic_between_them() {
+    let server = Server::new(Config::default());
+    let connect = || {
+        let client = TcpStream::connect(server.address()).unwrap();
+        (client, server.accept())
+    };
+    let (_client, stream) = connect();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        server.handle.adopting_many(|| {
+            let permit = server.handle.admit(ADDRESS).unwrap();
+            server.handle.adopt(adoption(stream, permit)).unwrap();
+            panic!("in the middle");
+        });
+    }));
+    assert!(result.is_err());
+    assert_eq!(server.next(), Seen::Established(1));
+    let (_another, stream) = connect();
+    let permit = server.handle.admit(ADDRESS).unwrap();
+    server.handle.adopt(adoption(stream, permit)).unwrap();
+    assert_eq!(server.next(), Seen::Established(1));
 }

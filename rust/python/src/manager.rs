@@ -218,6 +218,12 @@ impl WebSocketManager {
             .map_err(|error| PyRuntimeError::new_err(error.to_string()))
     }
 
+    /// Call `work`, which may adopt many sockets and must not wait: the loop is woken for all of them
+    /// together.
+    fn adopting_many(&self, work: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.handle.adopting_many(|| calls::call(work, (), None).map(drop))
+    }
+
     /// Send a message to every open connection but `exclude`: a `str` as text, a bytes-like object
     /// as binary (handy-httpd's `broadcast`). Any thread may call this, also in a callback; it
     /// never blocks. It is compressed once for all connections that have agreed on the same

@@ -169,6 +169,20 @@ impl<C> Handle<C> {
         self.queue.adopt(adoption)
     }
 
+    /// Adopts as many as `work` does with one wake of the loop, where each of them would wake it.
+    /// `work` must not wait for anything.
+    pub fn adopting_many<T>(&self, work: impl FnOnce() -> T) -> T {
+        struct Held<'a, C>(&'a Queue<C>);
+        impl<C> Drop for Held<'_, C> {
+            fn drop(&mut self) {
+                self.0.hold_adoptions(false);
+            }
+        }
+        self.queue.hold_adoptions(true);
+        let _held = Held(&self.queue);
+        work()
+    }
+
     /// Sends a text message to every open connection but `except`. It never waits for anybody.
     ///
     /// [`Sent::Dropped`] says that so many broadcasts wait for the loop that nobody gets this one.

@@ -45,6 +45,8 @@ struct State<C> {
     asleep: bool,
     /// There while a loop runs.
     waker: Option<Arc<Waker>>,
+    /// Adoptions do not wake the loop, since more of them follow.
+    holds_adoptions: bool,
     /// How often the loop has taken the commands.
     takings: u64,
     /// What was dropped here, ever, and has never been a command.
@@ -63,6 +65,7 @@ impl<C> Default for State<C> {
             commands: Commands::default(),
             asleep: false,
             waker: None,
+            holds_adoptions: false,
             takings: 0,
             losses: Losses::default(),
         }
@@ -136,12 +139,24 @@ impl<C> Queue<C> {
     }
 
     pub(super) fn adopt(&self, adoption: Adoption<C>) -> Result<(), NotRunning> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.waker.is_none() {
             return Err(NotRunning);
         }
-        push(state, Command::Adopt(Box::new(adoption)));
+        state.commands.list.push(Command::Adopt(Box::new(adoption)));
+        if !state.holds_adoptions {
+            wake(state);
+        }
         Ok(())
+    }
+
+    /// From `true` on adoptions do not wake the loop; `false` makes up for that.
+    pub(super) fn hold_adoptions(&self, holds: bool) {
+        let mut state = self.lock();
+        state.holds_adoptions = holds;
+        if !holds && !state.commands.is_empty() {
+            wake(state);
+        }
     }
 
     /// Starts to close everything.
