@@ -35,8 +35,8 @@ MAKEFLAGS += --no-builtin-rules
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test check loom autobahn autobahn-sample differential differential-http fuzz soak
-.PHONY: bench bench-full bench-compression bench-http docs clean
+.PHONY: help demo test check loom counts autobahn autobahn-sample differential differential-http fuzz
+.PHONY: soak bench bench-full bench-compression bench-http docs clean
 help:  ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 
@@ -47,13 +47,16 @@ test: $(DONE)/wheel $(DONE)/test-tools chromium tls-clients wrk  ## Run all test
 	cargo test --locked --quiet
 	$(BIN)/python -m pytest
 
-check: lint-rust lint-python docs autobahn-sample loom test  ## Run everything that CI runs
+check: lint-rust lint-python docs autobahn-sample loom counts test  ## Run everything that CI runs
 
 # What is compiled for it is of no use for anything else.
 LOOM := CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom -D warnings' cargo
 
 loom:  ## Try the orders in which threads may come, in models of the core, a minute
 	$(LOOM) test --locked --quiet --profile loom --package handy-ws-core --lib models::
+
+counts: $(DONE)/venv valgrind  ## Count the instructions of fixed works, a minute; they may not grow
+	$(BIN)/python -m benchmarks.counts
 
 CONFORMANCE := $(BIN)/python tests/conformance/run.py --wstest $(AUTOBAHN)/wstest --jobs 2
 
@@ -106,7 +109,7 @@ clean:  ## Remove everything that was made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: lint-rust lint-python wstest chromium tls-clients wrk
+.PHONY: lint-rust lint-python wstest chromium tls-clients valgrind wrk
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -131,6 +134,10 @@ chromium:
 tls-clients:
 	@for name in curl openssl; do command -v $$name >/dev/null || \
 	    .ci/apt-install "The tests of TLS need $$name" $$name; done
+
+valgrind:
+	@command -v valgrind >/dev/null || \
+	    .ci/apt-install "Instructions are counted by valgrind" valgrind
 
 wrk:
 	@command -v wrk >/dev/null || .ci/apt-install "The benchmarks of HTTP need wrk" wrk

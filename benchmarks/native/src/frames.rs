@@ -37,7 +37,9 @@ impl Payload {
         }
     }
 
-    fn bytes(self, size: usize) -> Vec<u8> {
+    /// The bytes of such a message.
+    #[must_use]
+    pub fn bytes(self, size: usize) -> Vec<u8> {
         match self {
             Self::Binary | Self::Ascii => (b'a'..=b'z').cycle().take(size).collect(),
             Self::Mixed => {
