@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OURS, NATIVE = "handy_ws, WSGI", "handy_ws, handler"
 PEERS = ("waitress", "gunicorn", "cheroot")
-PACKAGES = ("handy-ws", "httptools", "werkzeug", *PEERS)
+PACKAGES = ("handy-ws", "werkzeug", *PEERS)
 MODES: dict[str, Sequence[str]] = {"keep-alive": (), "close": ("Connection: close",)}
 NOTE = """\
 {connections} connections, {rounds} rounds of {seconds} s each. "handy_ws to it" is the median of

@@ -11,6 +11,7 @@
 //! | [`extensions`] | the header and the negotiation of RFC 7692, against a simple reader |
 //! | [`inflate`] | compressed messages, hostile ones and our own |
 //! | [`connection`] | a whole connection, fed in pieces of any size |
+//! | [`head`] | request heads, read and written down anew |
 
 mod client;
 mod closing;
@@ -18,6 +19,7 @@ mod connection;
 mod decoder;
 mod deflate;
 mod extensions;
+mod head;
 mod heap;
 mod hearing;
 mod inflate;
@@ -28,4 +30,5 @@ pub use closing::closing;
 pub use connection::connection;
 pub use decoder::decoder;
 pub use extensions::extensions;
+pub use head::head;
 pub use inflate::inflate;

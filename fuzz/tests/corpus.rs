@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 6] = [
     ("closing", handy_ws_fuzz::closing),
     ("connection", handy_ws_fuzz::connection),
     ("decoder", handy_ws_fuzz::decoder),
     ("extensions", handy_ws_fuzz::extensions),
+    ("head", handy_ws_fuzz::head),
     ("inflate", handy_ws_fuzz::inflate),
 ];
 
@@ -58,6 +59,11 @@ fn decoder() {
 #[test]
 fn extensions() {
     replay("extensions");
+}
+
+#[test]
+fn head() {
+    replay("head");
 }
 
 #[test]

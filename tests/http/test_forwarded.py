@@ -42,8 +42,7 @@ def told(*fields: str, headers: tuple[str, ...] = X_FORWARDED, host: str = "Host
     lines = ["GET / HTTP/1.0", *([host] if host else []), *fields, "", ""]
     data = "\r\n".join(lines).encode("latin-1")
     source = RequestSource(data, PEER, ("127.0.0.1", 80))
-    head = parse_head(data)
-    TrustedProxies(PROXIES, headers).apply(source, head)
+    head = TrustedProxies(PROXIES, headers).apply(source, parse_head(data))
     # Whoever asks later, and parses it anew, is told the same.
     assert source.head().headers == head.headers
     assert source.head().get("host") == head.get("host")

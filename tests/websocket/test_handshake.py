@@ -224,6 +224,14 @@ def test_one_allowed_origin_may_be_a_str() -> None:
     assert parse_origin("https://a.com") == ("https", "a.com", 443)
 
 
+@pytest.mark.parametrize("length", [1, 253, 254, 5000])
+def test_an_origin_is_judged_the_same_however_long_it_is(length: int) -> None:
+    host = "a" * length
+    for _ in range(2):
+        assert OriginPolicy("same-origin").allows(f"https://{host}", host, "https")
+        assert not OriginPolicy("same-origin").allows(f"https://{host}b", host, "https")
+
+
 @pytest.mark.parametrize("subprotocols", [("a b",), ("",), ("ü",), (5,), ("a", "b,c")])
 def test_subprotocols_must_be_tokens(subprotocols: Any) -> None:
     with pytest.raises(ValueError, match="subprotocols"):

@@ -32,6 +32,7 @@ _KNOWN: Final = frozenset(
         "Content-Type",
         "Date",
         "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Extensions",
         "Sec-WebSocket-Protocol",
         "Server",
         "Upgrade",

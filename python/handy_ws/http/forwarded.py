@@ -22,8 +22,9 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from handy_ws._core import is_authority
 from handy_ws.http.head import BadRequest
-from handy_ws.http.syntax import QUOTED, TOKEN, valid_authority
+from handy_ws.http.syntax import QUOTED, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,12 +91,15 @@ class TrustedProxies:
             # The peers of a unix socket have no address.
             return self._trusts_unix
 
-    def apply(self, source: RequestSource, head: RequestHead) -> None:
+    def apply(self, source: RequestSource, head: RequestHead) -> RequestHead:
         """Have a request come from where the proxy says: client, scheme and host.
 
         Args:
             source: the request's, with what is known from the connection.
-            head: the request's head, which gets the host.
+            head: the request's head.
+
+        Returns:
+            The head, with the host that the client has asked for.
 
         Raises:
             BadRequest: 400, a field is malformed.
@@ -104,9 +108,10 @@ class TrustedProxies:
             host = self._apply_forwarded(source, head)
         else:
             host = self._apply_x_forwarded(source, head)
-        if host is not None:
-            source.host = host
-            head.replace_host(host)
+        if host is None:
+            return head
+        source.host = host
+        return head.with_host(host)
 
     def _apply_x_forwarded(self, source: RequestSource, head: RequestHead) -> str | None:
         """Set client and scheme; return the host if that is another one."""
@@ -234,7 +239,7 @@ def _scheme(proto: str, field: str) -> str:
 
 
 def _check_host(host: str, field: str) -> None:
-    if not valid_authority(host):
+    if not is_authority(host):
         raise _malformed(field)
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpRequest", "make_environ"]
 
-_WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
-
 
 class HttpRequest(Request):
     """An HTTP request: `werkzeug.wrappers.Request` with `path_params` and `client_certificate`.
@@ -96,8 +94,7 @@ def make_environ(
         environ["HTTPS"] = "on"
     if source.tls is not None:
         environ.update(_tls_environ(source.tls))
-    for key, values in _by_key(head).items():
-        environ[key] = ("; " if key == "HTTP_COOKIE" else ",").join(values)
+    environ.update(head.variables())
     return environ
 
 
@@ -115,12 +112,3 @@ def _pem(certificate: bytes) -> str:
     text = base64.b64encode(certificate).decode("ascii")
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
-
-
-def _by_key(head: RequestHead) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
-    for name, value in head.headers:
-        if "_" not in name:
-            key = _WITHOUT_PREFIX.get(name) or "HTTP_" + name.upper().replace("-", "_")
-            values.setdefault(key, []).append(value)
-    return values

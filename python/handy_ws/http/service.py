@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from handy_ws.http.acceptor import Acceptor
     from handy_ws.http.connection import Connection
     from handy_ws.http.handlers import Handler
-    from handy_ws.http.head import RequestHead
     from handy_ws.http.response import Answers
     from handy_ws.http.server import HttpServer
 
@@ -141,11 +140,12 @@ class Service:
     def _begin(self, connection: Connection) -> None:
         """Read the head, and run the handler unless a body is still to come."""
         try:
+            if connection.head is None:
+                connection.head = parse_head(connection.head_bytes, self._max_header_count)
+            source = connection.source = self._source_of(connection)
+            if connection.proxies is not None:
+                connection.head = connection.proxies.apply(source, connection.head)
             head = connection.head
-            if head is None:
-                head = parse_head(connection.head_bytes, self._max_header_count)
-                connection.head = head
-            connection.source = self._source_of(connection, head)
             waits = waits_for_continue(head)
             body = connection.body = body_of(head, self._max_body_size)
             if body is None:
@@ -174,21 +174,14 @@ class Service:
         connection.outgoing = Outgoing(_CONTINUE if waits else b"", Then.READ_BODY)
         self._send(connection)
 
-    def _source_of(self, connection: Connection, head: RequestHead) -> RequestSource:
-        """Say where a request comes from, and how.
-
-        Raises:
-            BadRequest: 400 for a proxy that says it in a malformed way.
-        """
-        source = RequestSource(
+    def _source_of(self, connection: Connection) -> RequestSource:
+        """Say where a request comes from, as far as the connection knows."""
+        return RequestSource(
             connection.head_bytes,
             connection.address,
             self._local_address,
             connection.tls_session(),
         )
-        if connection.proxies is not None:
-            connection.proxies.apply(source, head)
-        return source
 
     def _refuse(self, connection: Connection, status: int, reason: str) -> None:
         """Answer a request that is not understood. What comes behind it is never looked at."""

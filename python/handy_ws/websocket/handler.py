@@ -26,7 +26,7 @@ from handy_ws._core import Callbacks, Negotiator, Permit
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
-from handy_ws.http.syntax import is_protocol, is_token
+from handy_ws.http.syntax import is_token
 from handy_ws.websocket.acceptance import Acceptance
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.origin import OriginPolicy
@@ -242,18 +242,16 @@ def _check_handshake(head: RequestHead) -> str:
 
 def _check_upgrade(head: RequestHead) -> None:
     """Check that an HTTP/1.1 client asks for this upgrade, in lists that are well formed."""
-    protocols = head.members("upgrade")
-    if "websocket" not in map(str.lower, protocols):
+    if not head.has_token("upgrade", "websocket"):
         reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
         raise _RefusedError(426, reason, _UPGRADE)
     if head.version != "1.1":
         reason = "a WebSocket handshake is an HTTP/1.1 request"
         raise _RefusedError(400, reason)
-    options = head.members("connection")
-    if "upgrade" not in map(str.lower, options):
+    if not head.has_token("connection", "upgrade"):
         reason = "Connection: Upgrade is missing"
         raise _RefusedError(400, reason)
-    if not all(map(is_protocol, protocols)) or not all(map(is_token, options)):
+    if not head.is_protocol_list("upgrade") or not head.is_token_list("connection"):
         reason = "Upgrade must be a list of protocols, and Connection one of tokens"
         raise _RefusedError(400, reason)
 

@@ -8,7 +8,8 @@ suffixes: ``http://good.com.evil.com`` is not ``http://good.com``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OriginPolicy"]
 
+#: The longest origin that is remembered: a DNS name has at most 253 characters.
+_MAX_KNOWN: Final = len("https://") + 253 + len(":65535")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Origin = tuple[str, str, int]
@@ -68,6 +71,11 @@ class OriginPolicy:
 
 def parse_origin(origin: str) -> Origin | None:
     """Split an origin (RFC 6454 section 6.2) into its parts, or return ``None`` if it is none."""
+    # A server meets the same few over and over. The limit bounds what the memory holds.
+    return _known_origin(origin) if len(origin) <= _MAX_KNOWN else _split_origin(origin)
+
+
+def _split_origin(origin: str) -> Origin | None:
     scheme, separator, authority = origin.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _DEFAULT_PORTS or not authority.isascii():
@@ -82,3 +90,6 @@ def parse_origin(origin: str) -> Origin | None:
     if not parts.hostname:
         return None
     return scheme, parts.hostname, _DEFAULT_PORTS[scheme] if port is None else port
+
+
+_known_origin = lru_cache(maxsize=256)(_split_origin)

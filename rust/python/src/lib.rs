@@ -8,6 +8,7 @@ mod crew;
 mod dispatch;
 mod extensions;
 mod fork;
+mod head;
 mod job;
 mod logging;
 mod manager;
@@ -31,6 +32,8 @@ mod _core {
     use crate::extensions::{Agreement, Negotiator};
     #[pymodule_export]
     use crate::fork::after_fork_in_child;
+    #[pymodule_export]
+    use crate::head::{RequestHead, is_authority, parse_head};
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]

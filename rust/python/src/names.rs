@@ -42,6 +42,7 @@ macro_rules! names {
 }
 
 names! {
+    bad_request_class = "handy_ws.http.head", "BadRequest";
     message_handler_class = "handy_ws.websocket.message_handler", "WebSocketMessageHandler";
     manager_stats_class = "handy_ws.websocket.stats", "ManagerStats";
     get_logger = "logging", "getLogger";

@@ -11,6 +11,8 @@
 
 use std::borrow::Cow;
 
+use crate::http::is_token_byte;
+
 /// The header is not what RFC 6455, section 9.1, says: the handshake is to be refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Sec-WebSocket-Extensions is malformed at byte {at}")]
@@ -131,14 +133,6 @@ impl<'a> Reader<'a> {
 
     const fn fail<T>(&self) -> Result<T, MalformedExtensions> {
         Err(MalformedExtensions { at: self.at })
-    }
-}
-
-/// Whether a byte may stand in a token (RFC 9110, section 5.6.2; RFC 2616 has the same).
-const fn is_token_byte(byte: u8) -> bool {
-    match byte {
-        b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => true,
-        _separator_or_other => byte.is_ascii_alphanumeric(),
     }
 }
 
