@@ -1,6 +1,6 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, final
 
@@ -29,9 +29,11 @@ __all__ = [
     "WebSocketConnection",
     "WebSocketManager",
     "WebSocketTextMessage",
+    "accept_value",
     "after_fork_in_child",
     "is_authority",
     "parse_head",
+    "render_head",
 ]
 
 _StrPath: TypeAlias = str | PathLike[str]
@@ -43,8 +45,10 @@ class NotTls(OSError):  # noqa: N818 - an event of the network, not an error
     """What came first was no TLS record: a client that speaks plain HTTP, most likely."""
 
 def after_fork_in_child() -> list[int]: ...
+def accept_value(key: str) -> str | None: ...
 def is_authority(text: str) -> bool: ...
 def parse_head(head: bytes, max_header_count: int | None = None) -> RequestHead: ...
+def render_head(status: str, fields: Sequence[tuple[str, str]]) -> bytes: ...
 
 @final
 class Callbacks:

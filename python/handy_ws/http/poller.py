@@ -149,7 +149,9 @@ class Poller:
             # acceptor alone does that, and it is one of the two or not here.
             if descriptor >= 0 and self._connections.pop(descriptor, None) is not None:
                 if connection.interest != HANDSHAKE:
-                    self._epoll.unregister(descriptor)
+                    # The other thread may have closed it by now, and then it is out already.
+                    with suppress(OSError):
+                        self._epoll.unregister(descriptor)
                 elif self._handshakes is not None:
                     self._handshakes.forget(descriptor)
             connection.interest = 0

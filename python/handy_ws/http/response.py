@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from werkzeug.wrappers import Response as HttpResponse
 
-from handy_ws.http.fields import WITHOUT_BODY, complete_fields, connection_options, render
+from handy_ws._core import render_head
+from handy_ws.http.fields import WITHOUT_BODY, complete_fields, connection_options
 from handy_ws.http.outgoing import Framing, Outgoing, Then
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Answers:
         Raises:
             ValueError: a name or value cannot be sent.
         """
-        return render("101 Switching Protocols", headers)
+        return render_head("101 Switching Protocols", headers)
 
     def error(self, status: int, reason: str, *, has_body: bool = True) -> Outgoing:
         """Make a whole response that ends the connection.
@@ -137,7 +138,7 @@ class Answers:
             headers.append(("Date", self._now()))
         if connection:
             headers.append(("Connection", connection))
-        return render(status, headers)
+        return render_head(status, headers)
 
     def _now(self) -> str:
         """Return the time in the form of RFC 9110 section 5.6.7, formatted once a second."""

@@ -6,8 +6,6 @@ read. What it looks at is an `Opening`, and what comes of a good one is an `Acce
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 from handy_ws._core import TlsStream
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from handy_ws.http.request import HttpRequest
 
 __all__ = ["Acceptance", "Opening"]
-
-_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 class Opening(Protocol):
@@ -61,7 +57,7 @@ class Acceptance:
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that is known by then
         self,
-        key: str,
+        accept: str,
         subprotocol: str | None,
         agreement: Agreement | None,
         permit: Permit,
@@ -69,7 +65,7 @@ class Acceptance:
         source: RequestSource,
         core: Core,
     ) -> None:
-        self.headers = _headers(key, subprotocol, agreement)
+        self.headers = _headers(accept, subprotocol, agreement)
         self.permit = permit
         self._subprotocol = subprotocol
         self._agreement = agreement
@@ -97,21 +93,16 @@ class Acceptance:
 
 
 def _headers(
-    key: str, subprotocol: str | None, agreement: Agreement | None
+    accept: str, subprotocol: str | None, agreement: Agreement | None
 ) -> list[tuple[str, str]]:
     """Return the header fields of the 101 response."""
     headers = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", _accept_value(key)),
+        ("Sec-WebSocket-Accept", accept),
     ]
     if subprotocol is not None:
         headers.append(("Sec-WebSocket-Protocol", subprotocol))
     if agreement is not None:
         headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
     return headers
-
-
-def _accept_value(key: str) -> str:
-    digest = hashlib.sha1(key.encode("ascii") + _ACCEPT_GUID, usedforsecurity=False).digest()
-    return base64.b64encode(digest).decode("ascii")

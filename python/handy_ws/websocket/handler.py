@@ -18,11 +18,10 @@ Header fields are lists of tokens: ``Connection: keep-alive, Upgrade`` is an upg
 
 from __future__ import annotations
 
-import binascii
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
-from handy_ws._core import Callbacks, Negotiator, Permit
+from handy_ws._core import Callbacks, Negotiator, Permit, accept_value
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RETRY_AFTER", "WebSocketHandler"]
 
-_KEY_SIZE = 16
 _VERSION = "13"
 #: A 426 must name the protocol to upgrade to: RFC 9110 section 15.5.22.
 _UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
@@ -154,7 +152,7 @@ class WebSocketHandler(HttpRequestHandler):
         """
         head = opening.head
         try:
-            key = _check_handshake(head)
+            accept = _check_handshake(head)
             self._check_origin(head, opening.source.scheme)
             subprotocol = self._choose_subprotocol(head)
             agreement = self._agree_on_extensions(head, core)
@@ -168,7 +166,7 @@ class WebSocketHandler(HttpRequestHandler):
         if response is not None:
             return response
         return Acceptance(
-            key, subprotocol, agreement, permit, self._callbacks, opening.source, core
+            accept, subprotocol, agreement, permit, self._callbacks, opening.source, core
         )
 
     def _ask_program(self, opening: Opening, core: Core, permit: Permit) -> HttpResponse | None:
@@ -220,7 +218,7 @@ class WebSocketHandler(HttpRequestHandler):
 
 
 def _check_handshake(head: RequestHead) -> str:
-    """Return the key of a handshake that satisfies RFC 6455 section 4.2.1."""
+    """Return what accepts a handshake, if it satisfies RFC 6455 section 4.2.1."""
     if head.method != "GET":
         reason = "a WebSocket handshake is a GET request"
         raise _RefusedError(405, reason, {"Allow": "GET"})
@@ -234,10 +232,11 @@ def _check_handshake(head: RequestHead) -> str:
         reason = f"WebSocket version {version!r} is not spoken here, only {_VERSION}"
         raise _RefusedError(426, reason, {**_UPGRADE, "Sec-WebSocket-Version": _VERSION})
     key = head.get("sec-websocket-key")
-    if key is None or not _is_key(key):
+    accept = None if key is None else accept_value(key)
+    if accept is None:
         reason = "there must be a Sec-WebSocket-Key header, with 16 bytes in base64"
         raise _RefusedError(400, reason)
-    return key
+    return accept
 
 
 def _check_upgrade(head: RequestHead) -> None:
@@ -260,13 +259,6 @@ def _refuse_for_now(limit: str) -> HttpResponse:
     status, reason = _LIMITS[limit]
     headers = {"Retry-After": str(RETRY_AFTER)}
     return HttpResponse(reason + "\n", status=status, headers=headers, mimetype="text/plain")
-
-
-def _is_key(value: str) -> bool:
-    try:
-        return len(binascii.a2b_base64(value, strict_mode=True)) == _KEY_SIZE
-    except ValueError:  # binascii.Error, or not ASCII
-        return False
 
 
 def _checked_negotiator(

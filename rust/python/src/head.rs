@@ -1,10 +1,12 @@
-//! Request heads. Python objects are made of the parts that somebody asks for.
+//! Heads of requests and responses. Python objects are made of the parts that somebody asks for.
 
 use std::borrow::Cow;
 
 use handy_ws_core::http::{self, BadHead};
+use handy_ws_core::proto;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict, PySequence, PyString};
 
 use crate::calls;
 use crate::names;
@@ -35,6 +37,30 @@ pub(crate) fn parse_head(
 #[pyfunction]
 pub(crate) fn is_authority(text: &str) -> bool {
     http::is_authority(text)
+}
+
+/// Write the head of a response down, and make sure that every field is one line and one field.
+///
+/// Raises `ValueError` for what cannot be sent.
+#[pyfunction]
+pub(crate) fn render_head<'py>(
+    status: &Bound<'py, PyString>,
+    fields: &Bound<'py, PySequence>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let fields: Vec<(Bound<'_, PyString>, Bound<'_, PyString>)> = fields.extract()?;
+    let fields = fields.iter().map(|(name, value)| Ok((name.to_str()?, value.to_str()?)));
+    let fields: Vec<_> = fields.collect::<PyResult<_>>()?;
+    match http::render(status.to_str()?, fields) {
+        Ok(head) => Ok(PyBytes::new(status.py(), &head)),
+        Err(error) => Err(PyValueError::new_err(error.to_string())),
+    }
+}
+
+/// Return what answers a `Sec-WebSocket-Key`, the value of `Sec-WebSocket-Accept`; `None` if that
+/// is no key.
+#[pyfunction]
+pub(crate) fn accept_value(key: &str) -> Option<String> {
+    proto::accept_value(key)
 }
 
 #[pymethods]

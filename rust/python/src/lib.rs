@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use crate::fork::after_fork_in_child;
     #[pymodule_export]
-    use crate::head::{RequestHead, is_authority, parse_head};
+    use crate::head::{RequestHead, accept_value, is_authority, parse_head, render_head};
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]

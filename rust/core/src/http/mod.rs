@@ -1,4 +1,5 @@
-//! Request heads of HTTP/1.1 (RFC 9112), read strictly and without any I/O.
+//! Heads of HTTP/1.1 (RFC 9112), read strictly, and written so that nothing else can be read in
+//! them; without any I/O.
 //!
 //! A head is the request line and the header fields, up to the first empty line. Whoever owns the
 //! socket finds where it ends and gives it to [`RequestHead::parse`] whole. httparse knows the
@@ -18,6 +19,7 @@ mod error;
 mod fields;
 mod head;
 mod request_line;
+mod response;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -26,4 +28,5 @@ pub use authority::is_authority;
 pub use error::BadHead;
 pub use head::RequestHead;
 pub use request_line::Version;
+pub use response::{BadField, render};
 pub(crate) use syntax::is_token_byte;
