@@ -25,6 +25,7 @@ pub mod deflate;
 mod error;
 mod extension;
 mod frame;
+mod input;
 pub mod mask;
 mod message;
 #[cfg(test)]
@@ -35,7 +36,7 @@ pub mod utf8;
 
 pub use close::{CloseCode, CloseFrame, MAX_CLOSE_REASON};
 pub use connection::{Connection, Received};
-pub use decoder::{Decoder, Input, Limits};
+pub use decoder::{Decoder, Limits};
 pub use deflate::{Inflation, SharedInflater};
 pub use error::ProtocolError;
 pub use extension::{Extension, MalformedExtensions, Parameter, parse_extensions};
@@ -44,5 +45,6 @@ pub use frame::{
     MAX_CONTROL_PAYLOAD, MAX_HEADER_SIZE, Opcode, encode_frame, encode_header, encoded_size,
     frame_around,
 };
+pub use input::Input;
 pub use mask::{apply_mask, apply_mask_from};
 pub use message::{Event, Payload};
