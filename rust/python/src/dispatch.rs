@@ -19,7 +19,9 @@ use crate::connection::{Context, WebSocketConnection};
 use crate::crew::Crew;
 use crate::fork::Forked;
 use crate::job::Job;
-use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::messages::{
+    Maker, Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage,
+};
 use crate::strand::{self, Strand};
 use crate::timing::Stopwatch;
 use crate::{logging, names};
@@ -119,9 +121,16 @@ impl Handler for Dispatcher {
                     stopwatch.skip();
                 }
                 let (events, arena) = batch.drain();
-                let generation = manager::generation();
-                let mut delivery =
-                    Delivery { py, roster, crew, stopwatch, generation, error: None };
+                let mut delivery = Delivery {
+                    py,
+                    roster,
+                    crew,
+                    stopwatch,
+                    texts: Maker::default(),
+                    binaries: Maker::default(),
+                    generation: manager::generation(),
+                    error: None,
+                };
                 for event in events {
                     delivery.deliver(event, arena);
                     if delivery.is_elsewhere() {
@@ -174,6 +183,8 @@ struct Delivery<'a, 'py> {
     roster: &'a Roster,
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
+    texts: Maker<WebSocketTextMessage>,
+    binaries: Maker<WebSocketBinaryMessage>,
     /// That of the process which the loop belongs to.
     generation: u32,
     /// What a callback that has forked raised in the child.
@@ -186,18 +197,28 @@ impl<'py> Delivery<'_, 'py> {
         match event {
             Event::Established { connection, context } => self.establish(connection, context),
             Event::Text { slot, payload } => match self.receiver(slot) {
-                Some(Receiver::Here(connection)) => self.call(&connection, text, || {
-                    WebSocketTextMessage::new(py, &connection, bytes(&payload, arena))
-                }),
+                Some(Receiver::Here(connection)) => {
+                    let mut maker = std::mem::take(&mut self.texts);
+                    self.call(&connection, text, || {
+                        let payload = bytes(&payload, arena);
+                        maker.make(py, WebSocketTextMessage::new(py, &connection, payload)?)
+                    });
+                    self.texts = maker;
+                }
                 Some(Receiver::Strand(connection)) => {
                     self.defer(&connection, Job::Text(owned(payload, arena)));
                 }
                 None => {}
             },
             Event::Binary { slot, payload } => match self.receiver(slot) {
-                Some(Receiver::Here(connection)) => self.call(&connection, binary, || {
-                    WebSocketBinaryMessage::new(py, &connection, bytes(&payload, arena))
-                }),
+                Some(Receiver::Here(connection)) => {
+                    let mut maker = std::mem::take(&mut self.binaries);
+                    self.call(&connection, binary, || {
+                        let payload = bytes(&payload, arena);
+                        maker.make(py, WebSocketBinaryMessage::new(py, &connection, payload)?)
+                    });
+                    self.binaries = maker;
+                }
                 Some(Receiver::Strand(connection)) => {
                     self.defer(&connection, Job::Binary(owned(payload, arena)));
                 }

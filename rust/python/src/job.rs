@@ -10,7 +10,7 @@ use crate::connection::WebSocketConnection;
 use crate::dispatch::{
     Call, binary, call, close_message, closed, drained, established, fail, text,
 };
-use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::messages::{Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
 
 /// Something that has happened to a connection, to be dealt with in its turn.
 pub(crate) enum Job {
@@ -64,14 +64,16 @@ impl Job {
             Self::Text(payload) => {
                 core.release(payload.len());
                 if core.delivers() {
-                    let message = || WebSocketTextMessage::new(py, connection, &payload);
+                    let message =
+                        || Bound::new(py, WebSocketTextMessage::new(py, connection, &payload)?);
                     call_back(py, connection, text, message);
                 }
             }
             Self::Binary(payload) => {
                 core.release(payload.len());
                 if core.delivers() {
-                    let message = || WebSocketBinaryMessage::new(py, connection, &payload);
+                    let message =
+                        || Bound::new(py, WebSocketBinaryMessage::new(py, connection, &payload)?);
                     call_back(py, connection, binary, message);
                 }
             }
