@@ -126,6 +126,7 @@ impl Handler for Dispatcher {
                     roster,
                     crew,
                     stopwatch,
+                    last: None,
                     texts: Maker::default(),
                     binaries: Maker::default(),
                     generation: manager::generation(),
@@ -183,6 +184,8 @@ struct Delivery<'a, 'py> {
     roster: &'a Roster,
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
+    /// Who got the last message, with the slot: its next one often comes behind it.
+    last: Option<(usize, Py<WebSocketConnection>)>,
     texts: Maker<WebSocketTextMessage>,
     binaries: Maker<WebSocketBinaryMessage>,
     /// That of the process which the loop belongs to.
@@ -247,6 +250,7 @@ impl<'py> Delivery<'_, 'py> {
                 }
             }
             Event::Closed { slot } => {
+                self.last = None; // the slot may be another's from now on
                 let Some(connection) = self.roster.remove(slot) else { return };
                 self.call_or_defer(&connection, closed, Job::Closed);
             }
@@ -268,8 +272,15 @@ impl<'py> Delivery<'_, 'py> {
 
     /// Who gets a message. No message is delivered behind a `close()`, not even one that has come
     /// before it.
-    fn receiver(&self, slot: usize) -> Option<Receiver> {
-        let connection = self.roster.get(self.py, slot)?;
+    fn receiver(&mut self, slot: usize) -> Option<Receiver> {
+        let connection = match &self.last {
+            Some((last, connection)) if *last == slot => connection.clone_ref(self.py),
+            Some(_) | None => {
+                let connection = self.roster.get(self.py, slot)?;
+                self.last = Some((slot, connection.clone_ref(self.py)));
+                connection
+            }
+        };
         if connection.get().strand().is_some() {
             Some(Receiver::Strand(connection)) // which looks again when it is its turn
         } else {
