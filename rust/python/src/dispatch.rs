@@ -13,8 +13,8 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::callbacks::Callbacks;
-use crate::calls::{self, call_one};
+use crate::callbacks::{Callback, Callbacks};
+use crate::calls;
 use crate::connection::{Context, WebSocketConnection};
 use crate::crew::Crew;
 use crate::fork::Forked;
@@ -77,8 +77,8 @@ impl Roster {
         slots.count += 1;
     }
 
-    fn get(&self, py: Python<'_>, slot: usize) -> Option<Py<WebSocketConnection>> {
-        self.lock().connections.get(slot)?.as_ref().map(|connection| connection.clone_ref(py))
+    fn get<'py>(&self, py: Python<'py>, slot: usize) -> Option<Bound<'py, WebSocketConnection>> {
+        self.lock().connections.get(slot)?.as_ref().map(|connection| connection.bind(py).clone())
     }
 
     fn remove(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
@@ -154,7 +154,7 @@ impl Handler for Dispatcher {
 /// A callback that is to be called.
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
-    pub(crate) function: Option<&'a Py<PyAny>>,
+    pub(crate) callback: Option<&'a Callback>,
 }
 
 impl Dispatcher {
@@ -164,10 +164,10 @@ impl Dispatcher {
 }
 
 /// Where a message goes.
-enum Receiver {
+enum Receiver<'py> {
     /// To a callback on this thread.
-    Here(Py<WebSocketConnection>),
-    Strand(Py<WebSocketConnection>),
+    Here(Bound<'py, WebSocketConnection>),
+    Strand(Bound<'py, WebSocketConnection>),
 }
 
 /// The payload of a message that is kept.
@@ -185,7 +185,7 @@ struct Delivery<'a, 'py> {
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
     /// Who got the last message, with the slot: its next one often comes behind it.
-    last: Option<(usize, Py<WebSocketConnection>)>,
+    last: Option<(usize, Bound<'py, WebSocketConnection>)>,
     texts: Maker<WebSocketTextMessage>,
     binaries: Maker<WebSocketBinaryMessage>,
     /// That of the process which the loop belongs to.
@@ -204,7 +204,7 @@ impl<'py> Delivery<'_, 'py> {
                     let mut maker = std::mem::take(&mut self.texts);
                     self.call(&connection, text, || {
                         let payload = bytes(&payload, arena);
-                        maker.make(py, WebSocketTextMessage::new(py, &connection, payload)?)
+                        maker.make(py, WebSocketTextMessage::new(&connection, payload)?)
                     });
                     self.texts = maker;
                 }
@@ -218,7 +218,7 @@ impl<'py> Delivery<'_, 'py> {
                     let mut maker = std::mem::take(&mut self.binaries);
                     self.call(&connection, binary, || {
                         let payload = bytes(&payload, arena);
-                        maker.make(py, WebSocketBinaryMessage::new(py, &connection, payload)?)
+                        maker.make(py, WebSocketBinaryMessage::new(&connection, payload)?)
                     });
                     self.binaries = maker;
                 }
@@ -234,7 +234,7 @@ impl<'py> Delivery<'_, 'py> {
                     return;
                 }
                 self.call(&connection, close_message, || {
-                    WebSocketCloseMessage::new(py, &connection, &frame)
+                    WebSocketCloseMessage::new(&connection, &frame)
                 });
             }
             Event::Answer { slot } => {
@@ -252,7 +252,7 @@ impl<'py> Delivery<'_, 'py> {
             Event::Closed { slot } => {
                 self.last = None; // the slot may be another's from now on
                 let Some(connection) = self.roster.remove(slot) else { return };
-                self.call_or_defer(&connection, closed, Job::Closed);
+                self.call_or_defer(connection.bind(py), closed, Job::Closed);
             }
         }
     }
@@ -263,7 +263,7 @@ impl<'py> Delivery<'_, 'py> {
         match Py::new(self.py, WebSocketConnection::new(connection, context, strand)) {
             Ok(connection) => {
                 self.roster.insert(slot, connection.clone_ref(self.py));
-                self.call_or_defer(&connection, established, Job::Established);
+                self.call_or_defer(connection.bind(self.py), established, Job::Established);
             }
             // Out of memory: without its object the connection has no callbacks.
             Err(error) => error.write_unraisable(self.py, None),
@@ -272,12 +272,12 @@ impl<'py> Delivery<'_, 'py> {
 
     /// Who gets a message. No message is delivered behind a `close()`, not even one that has come
     /// before it.
-    fn receiver(&mut self, slot: usize) -> Option<Receiver> {
+    fn receiver(&mut self, slot: usize) -> Option<Receiver<'py>> {
         let connection = match &self.last {
-            Some((last, connection)) if *last == slot => connection.clone_ref(self.py),
+            Some((last, connection)) if *last == slot => connection.clone(),
             Some(_) | None => {
                 let connection = self.roster.get(self.py, slot)?;
-                self.last = Some((slot, connection.clone_ref(self.py)));
+                self.last = Some((slot, connection.clone()));
                 connection
             }
         };
@@ -290,39 +290,38 @@ impl<'py> Delivery<'_, 'py> {
 
     fn call_or_defer(
         &mut self,
-        connection: &Py<WebSocketConnection>,
+        connection: &Bound<'py, WebSocketConnection>,
         which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
         job: Job,
     ) {
         if connection.get().strand().is_some() {
             self.defer(connection, job);
         } else {
-            let py = self.py;
-            self.call(connection, which, || Ok(connection.bind(py).clone()));
+            self.call(connection, which, || Ok(connection.clone()));
         }
     }
 
-    fn defer(&mut self, connection: &Py<WebSocketConnection>, job: Job) {
-        strand::push(self.py, connection, job);
+    fn defer(&mut self, connection: &Bound<'py, WebSocketConnection>, job: Job) {
+        strand::push(self.py, connection.as_unbound(), job);
         self.stopwatch.skip();
     }
 
     /// Calls one callback, if it is overridden, with what `argument` makes.
     fn call<A: PyClass>(
         &mut self,
-        connection: &Py<WebSocketConnection>,
+        connection: &Bound<'py, WebSocketConnection>,
         which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
         argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
     ) {
-        let Call { name, function } = which(connection.get().callbacks());
-        let Some(function) = function else { return };
-        let result = call(function.bind(self.py), argument);
+        let Call { name, callback } = which(connection.get().callbacks());
+        let Some(callback) = callback else { return };
+        let result = call(callback, argument);
         if self.is_elsewhere() {
             self.error = result.err();
             return;
         }
         if let Err(error) = result {
-            fail(self.py, connection, name, error);
+            fail(self.py, connection.as_unbound(), name, error);
         }
         self.stopwatch.lap(self.py, name, connection.get().core().id());
     }
@@ -334,37 +333,38 @@ impl<'py> Delivery<'_, 'py> {
 }
 
 pub(crate) fn established(callbacks: &Callbacks) -> Call<'_> {
-    let function = callbacks.on_connection_established.as_ref();
-    Call { name: "on_connection_established", function }
+    let callback = callbacks.on_connection_established.as_ref();
+    Call { name: "on_connection_established", callback }
 }
 
 pub(crate) fn text(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_text_message", function: callbacks.on_text_message.as_ref() }
+    Call { name: "on_text_message", callback: callbacks.on_text_message.as_ref() }
 }
 
 pub(crate) fn binary(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_binary_message", function: callbacks.on_binary_message.as_ref() }
+    Call { name: "on_binary_message", callback: callbacks.on_binary_message.as_ref() }
 }
 
 pub(crate) fn close_message(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_close_message", function: callbacks.on_close_message.as_ref() }
+    Call { name: "on_close_message", callback: callbacks.on_close_message.as_ref() }
 }
 
 pub(crate) fn drained(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_drain", function: callbacks.on_drain.as_ref() }
+    Call { name: "on_drain", callback: callbacks.on_drain.as_ref() }
 }
 
 pub(crate) fn closed(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
+    Call { name: "on_connection_closed", callback: callbacks.on_connection_closed.as_ref() }
 }
 
 /// Calls a callback.
 pub(crate) fn call<'py, A: PyClass>(
-    function: &Bound<'py, PyAny>,
+    callback: &Callback,
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) -> PyResult<()> {
     // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
-    let called = catch_unwind(AssertUnwindSafe(|| call_one(function, argument()?.as_any())));
+    let called =
+        catch_unwind(AssertUnwindSafe(|| calls::call_back(callback, argument()?.as_any())));
     match called {
         Ok(result) => result.map(drop),
         Err(panic) => Err(PanicException::new_err(panic_message(&*panic))),

@@ -61,33 +61,34 @@ pub(crate) trait Message:
     PyClass<Frozen = True> + Sync + Into<PyClassInitializer<Self>>
 {
     /// That of an object for this payload.
-    fn new(
-        py: Python<'_>,
-        connection: &Py<WebSocketConnection>,
-        payload: &[u8],
-    ) -> PyResult<Self>;
+    fn new(connection: &Bound<'_, WebSocketConnection>, payload: &[u8]) -> PyResult<Self>;
+
+    /// Lets go of what it refers to: with the thread known to be attached, that is cheaper.
+    fn release(self, py: Python<'_>);
 }
 
 impl Message for WebSocketTextMessage {
     /// `payload` is valid UTF-8.
-    fn new(
-        py: Python<'_>,
-        connection: &Py<WebSocketConnection>,
-        payload: &[u8],
-    ) -> PyResult<Self> {
-        let payload = PyString::from_bytes(py, payload)?.unbind();
-        Ok(Self { connection: connection.clone_ref(py), payload })
+    fn new(connection: &Bound<'_, WebSocketConnection>, payload: &[u8]) -> PyResult<Self> {
+        let payload = PyString::from_bytes(connection.py(), payload)?.unbind();
+        Ok(Self { connection: connection.clone().unbind(), payload })
+    }
+
+    fn release(self, py: Python<'_>) {
+        drop(self.connection.into_bound(py));
+        drop(self.payload.into_bound(py));
     }
 }
 
 impl Message for WebSocketBinaryMessage {
-    fn new(
-        py: Python<'_>,
-        connection: &Py<WebSocketConnection>,
-        payload: &[u8],
-    ) -> PyResult<Self> {
-        let payload = PyBytes::new(py, payload).unbind();
-        Ok(Self { connection: connection.clone_ref(py), payload })
+    fn new(connection: &Bound<'_, WebSocketConnection>, payload: &[u8]) -> PyResult<Self> {
+        let payload = PyBytes::new(connection.py(), payload).unbind();
+        Ok(Self { connection: connection.clone().unbind(), payload })
+    }
+
+    fn release(self, py: Python<'_>) {
+        drop(self.connection.into_bound(py));
+        drop(self.payload.into_bound(py));
     }
 }
 
@@ -106,7 +107,7 @@ impl<M: Message> Maker<M> {
         let object = match last {
             Some(last) if is_unshared(&last) => {
                 // SAFETY: nobody else has a reference.
-                drop(unsafe { exchange(&last, message) });
+                unsafe { exchange(&last, message) }.release(py);
                 last
             }
             Some(_) | None => Bound::new(py, message)?,
@@ -139,12 +140,12 @@ unsafe fn exchange<M: Message>(object: &Bound<'_, M>, value: M) -> M {
 
 impl WebSocketCloseMessage {
     pub(crate) fn new<'py>(
-        py: Python<'py>,
-        connection: &Py<WebSocketConnection>,
+        connection: &Bound<'py, WebSocketConnection>,
         frame: &CloseFrame,
     ) -> PyResult<Bound<'py, Self>> {
         let (code, reason) = (frame.code().as_u16(), frame.reason().to_owned());
-        Bound::new(py, Self { connection: connection.clone_ref(py), code, reason })
+        let message = Self { connection: connection.clone().unbind(), code, reason };
+        Bound::new(connection.py(), message)
     }
 }
 

@@ -44,6 +44,7 @@ macro_rules! names {
 names! {
     message_handler_class = "handy_ws.websocket.message_handler", "WebSocketMessageHandler";
     manager_stats_class = "handy_ws.websocket.stats", "ManagerStats";
+    method_class = "types", "MethodType";
     get_logger = "logging", "getLogger";
     queued = "handy_ws.websocket.enums", "SendResult.QUEUED";
     backpressure = "handy_ws.websocket.enums", "SendResult.BACKPRESSURE";
