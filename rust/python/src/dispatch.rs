@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use handy_ws_core::manager::{self, Batch, Connection, Event, Handler, bytes};
@@ -22,81 +22,16 @@ use crate::job::Job;
 use crate::messages::{
     Maker, Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage,
 };
+use crate::roster::{Roster, Slots};
 use crate::strand::{self, Strand};
 use crate::timing::Stopwatch;
 use crate::{logging, names};
 
-/// The connections by slot: from `Established` to `Closed`.
-#[derive(Clone, Default)]
-pub(crate) struct Roster {
-    slots: Arc<Mutex<Slots>>,
-}
-
-#[derive(Default)]
-struct Slots {
-    connections: Vec<Option<Py<WebSocketConnection>>>,
-    count: usize,
-}
-
-impl Roster {
-    pub(crate) fn len(&self) -> usize {
-        self.lock().count
-    }
-
-    pub(crate) fn snapshot(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
-        let slots = self.lock();
-        slots.connections.iter().flatten().map(|connection| connection.clone_ref(py)).collect()
-    }
-
-    /// Bytes of frames that wait to be taken by the kernel, for all connections.
-    pub(crate) fn queue_bytes(&self) -> usize {
-        let slots = self.lock();
-        slots.connections.iter().flatten().map(|one| one.get().core().buffered_bytes()).sum()
-    }
-
-    /// In a forked child: knows no connections any more, and nothing can be sent to them.
-    pub(crate) fn forget(&self) {
-        let slots = std::mem::take(&mut *self.lock());
-        for connection in slots.connections.iter().flatten() {
-            connection.get().core().sever();
-        }
-        std::mem::forget(slots);
-    }
-
-    pub(crate) fn clear(&self) {
-        let slots = std::mem::take(&mut *self.lock());
-        drop(slots); // the lock is free: dropping an object may run any code
-    }
-
-    fn insert(&self, slot: usize, connection: Py<WebSocketConnection>) {
-        let mut slots = self.lock();
-        if slots.connections.len() <= slot {
-            slots.connections.resize_with(slot + 1, || None);
-        }
-        slots.connections[slot] = Some(connection);
-        slots.count += 1;
-    }
-
-    fn get<'py>(&self, py: Python<'py>, slot: usize) -> Option<Bound<'py, WebSocketConnection>> {
-        self.lock().connections.get(slot)?.as_ref().map(|connection| connection.bind(py).clone())
-    }
-
-    fn remove(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
-        let mut slots = self.lock();
-        let connection = slots.connections.get_mut(slot)?.take()?;
-        slots.count -= 1;
-        Some(connection)
-    }
-
-    /// The lock is held for a look-up only, never over anything that runs Python code.
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
     roster: Roster,
+    /// The same, for this thread: to look a connection up takes no lock.
+    slots: Slots,
     /// Of the connections whose callbacks an executor runs.
     crew: Arc<Crew>,
     stopwatch: Stopwatch,
@@ -107,7 +42,7 @@ impl Handler for Dispatcher {
 
     fn dispatch(&mut self, batch: &mut Batch<Context>) {
         let asked = Instant::now();
-        let Self { roster, crew, stopwatch } = self;
+        let Self { roster, slots, crew, stopwatch } = self;
         let mut forked = None;
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
@@ -124,9 +59,9 @@ impl Handler for Dispatcher {
                 let mut delivery = Delivery {
                     py,
                     roster,
+                    slots,
                     crew,
                     stopwatch,
-                    last: None,
                     texts: Maker::default(),
                     binaries: Maker::default(),
                     generation: manager::generation(),
@@ -159,7 +94,7 @@ pub(crate) struct Call<'a> {
 
 impl Dispatcher {
     pub(crate) fn new(roster: Roster, stopwatch: Stopwatch, crew: Arc<Crew>) -> Self {
-        Self { roster, crew, stopwatch }
+        Self { roster, slots: Slots::default(), crew, stopwatch }
     }
 }
 
@@ -182,10 +117,9 @@ fn owned(payload: Payload, arena: &[u8]) -> Vec<u8> {
 struct Delivery<'a, 'py> {
     py: Python<'py>,
     roster: &'a Roster,
+    slots: &'a mut Slots,
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
-    /// Who got the last message, with the slot: its next one often comes behind it.
-    last: Option<(usize, Bound<'py, WebSocketConnection>)>,
     texts: Maker<WebSocketTextMessage>,
     binaries: Maker<WebSocketBinaryMessage>,
     /// That of the process which the loop belongs to.
@@ -228,7 +162,7 @@ impl<'py> Delivery<'_, 'py> {
                 None => {}
             },
             Event::CloseMessage { slot, frame } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 if connection.get().strand().is_some() {
                     self.defer(&connection, Job::CloseMessage(frame));
                     return;
@@ -238,11 +172,11 @@ impl<'py> Delivery<'_, 'py> {
                 });
             }
             Event::Answer { slot } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 self.defer(&connection, Job::Answer);
             }
             Event::Drained { slot } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 // Nobody is asked for more behind a `close()`.
                 let core = connection.get().core();
                 if core.is_open() && connection.get().callbacks().on_drain.is_some() {
@@ -250,8 +184,8 @@ impl<'py> Delivery<'_, 'py> {
                 }
             }
             Event::Closed { slot } => {
-                self.last = None; // the slot may be another's from now on
-                let Some(connection) = self.roster.remove(slot) else { return };
+                let Some(connection) = self.slots.remove(slot) else { return };
+                self.roster.remove(slot);
                 self.call_or_defer(connection.bind(py), closed, Job::Closed);
             }
         }
@@ -262,6 +196,7 @@ impl<'py> Delivery<'_, 'py> {
         let strand = context.is_deferred().then(|| Strand::new(Arc::clone(self.crew)));
         match Py::new(self.py, WebSocketConnection::new(connection, context, strand)) {
             Ok(connection) => {
+                self.slots.insert(slot, connection.clone_ref(self.py));
                 self.roster.insert(slot, connection.clone_ref(self.py));
                 self.call_or_defer(connection.bind(self.py), established, Job::Established);
             }
@@ -272,15 +207,8 @@ impl<'py> Delivery<'_, 'py> {
 
     /// Who gets a message. No message is delivered behind a `close()`, not even one that has come
     /// before it.
-    fn receiver(&mut self, slot: usize) -> Option<Receiver<'py>> {
-        let connection = match &self.last {
-            Some((last, connection)) if *last == slot => connection.clone(),
-            Some(_) | None => {
-                let connection = self.roster.get(self.py, slot)?;
-                self.last = Some((slot, connection.clone()));
-                connection
-            }
-        };
+    fn receiver(&self, slot: usize) -> Option<Receiver<'py>> {
+        let connection = self.slots.get(self.py, slot)?;
         if connection.get().strand().is_some() {
             Some(Receiver::Strand(connection)) // which looks again when it is its turn
         } else {
