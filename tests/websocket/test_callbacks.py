@@ -290,6 +290,35 @@ def test_the_cause_of_a_failed_callback_is_told(serve: Serve) -> None:
     assert connection.close_code == CloseCode.INTERNAL_ERROR
 
 
+def test_any_callable_can_be_a_callback(serve: Serve) -> None:
+    class Callable:
+        def __call__(self, message: WebSocketTextMessage) -> None:
+            message.connection.send_text(f"object {message.payload}")
+
+    class Handler(WebSocketMessageHandler):
+        @staticmethod
+        def on_binary_message(message: Any) -> None:
+            message.connection.send_text(f"static {message.payload!r}")
+
+        @classmethod
+        def on_close_message(cls, message: Any) -> None:
+            message.connection.send_text(f"class {cls.__name__}")
+
+    handler = Handler()
+    handler.on_text_message = Callable()  # type: ignore[method-assign]
+    # A function of another class, bound to nothing.
+    handler.on_connection_established = WebSocketConnection.close  # type: ignore[method-assign,assignment]
+    server = serve(handler)
+    with RawWebSocket.open(server.address) as client:
+        assert client.read_close() == (1000, "")
+    del handler.on_connection_established
+    server = serve(handler)
+    with RawWebSocket.open(server.address) as client:
+        client.send(frame(TEXT, b"x") + frame(BINARY, b"y") + frame(CLOSE, close_payload(1000)))
+        answers = [client.read_text() for _ in range(3)]
+    assert answers == ["object x", "static b'y'", "class Handler"]
+
+
 def test_callbacks_that_are_not_overridden_cost_no_objects(serve: Serve) -> None:
     class OnlyText(WebSocketMessageHandler):
         def __init__(self) -> None:

@@ -372,3 +372,52 @@ def test_messages_can_be_kept_longer_than_anything_else(serve: Serve) -> None:
     assert message.payload == "kept"
     assert message.connection.close_code == CloseCode.ABNORMAL
     assert repr(message) == "<WebSocketTextMessage 'kept'>"
+
+
+def test_messages_that_are_kept_stay_as_they_are(serve: Serve) -> None:
+    # Those that nobody keeps are one object, again and again; these must not be.
+    class Keeper(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: list[Any] = []
+
+        def on_text_message(self, message: Any) -> None:
+            if int(message.payload) % 3 == 0:
+                self.kept.append(message)
+            message.connection.send_text(message.payload)
+
+        def on_binary_message(self, message: Any) -> None:
+            if int(message.payload) % 2 == 0:
+                self.kept.append(message)
+
+    handler = Keeper()
+    server = serve(handler)
+    with RawWebSocket.open(server.address) as one, RawWebSocket.open(server.address) as other:
+        connections = [handler.next("established"), handler.next("established")]
+        for client in (one, other):
+            numbers = range(60)
+            client.send(b"".join(frame(TEXT if n % 5 else BINARY, b"%d" % n) for n in numbers))
+        for client in (one, other):
+            assert [int(client.read_text()) for _ in range(48)] == [n for n in range(60) if n % 5]
+    texts = [str(number) for number in range(60) if number % 5 and number % 3 == 0]
+    binaries = [b"%d" % number for number in range(0, 60, 10)]
+    for connection in connections:
+        mine = [message.payload for message in handler.kept if message.connection is connection]
+        assert [payload for payload in mine if isinstance(payload, str)] == texts
+        assert [payload for payload in mine if isinstance(payload, bytes)] == binaries
+    assert len({id(message) for message in handler.kept}) == 2 * (len(texts) + len(binaries))
+
+
+@pytest.mark.parametrize("text", ["", "a", "\x7f", "é", "ab", "Hello", "naïve", "10 €", "😀" * 40])
+def test_text_comes_as_the_string_that_it_is(serve: Serve, recorder: Recorder, text: str) -> None:
+    server = serve(recorder)
+    for payload in (text, text * 200):
+        with RawWebSocket.open(server.address) as client:
+            recorder.next("established")
+            client.send_text(payload)
+            came = recorder.next("text")
+        recorder.next("closed")
+        assert came == payload
+        assert hash(came) == hash(payload)
+        assert came.isascii() == payload.isascii()
+        assert came + "!" == payload + "!"

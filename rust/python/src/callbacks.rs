@@ -6,16 +6,41 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 
 use crate::names;
 
-/// The bound methods of a `WebSocketMessageHandler`, `None` where a subclass overrides nothing: a
+/// A callback, as it is called: a bound method is taken apart, since going through it takes time.
+pub(crate) struct Callback {
+    pub(crate) function: Py<PyAny>,
+    /// What it is bound to.
+    pub(crate) receiver: Option<Py<PyAny>>,
+}
+
+impl Callback {
+    fn new(method: Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = method.py();
+        let (function, receiver) = if method.get_type().is(names::method_class(py)?) {
+            let function = method.getattr(intern!(py, "__func__"))?;
+            (function, Some(method.getattr(intern!(py, "__self__"))?.unbind()))
+        } else {
+            (method, None)
+        };
+        Ok(Self { function: function.unbind(), receiver })
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)?;
+        visit.call(&self.receiver)
+    }
+}
+
+/// The methods of a `WebSocketMessageHandler`, `None` where a subclass overrides nothing: a
 /// callback that nobody wrote costs nothing, not even the message object.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct Callbacks {
-    pub(crate) on_connection_established: Option<Py<PyAny>>,
-    pub(crate) on_text_message: Option<Py<PyAny>>,
-    pub(crate) on_binary_message: Option<Py<PyAny>>,
-    pub(crate) on_close_message: Option<Py<PyAny>>,
-    pub(crate) on_drain: Option<Py<PyAny>>,
-    pub(crate) on_connection_closed: Option<Py<PyAny>>,
+    pub(crate) on_connection_established: Option<Callback>,
+    pub(crate) on_text_message: Option<Callback>,
+    pub(crate) on_binary_message: Option<Callback>,
+    pub(crate) on_close_message: Option<Callback>,
+    pub(crate) on_drain: Option<Callback>,
+    pub(crate) on_connection_closed: Option<Callback>,
     pub(crate) on_error: Option<Py<PyAny>>,
     /// An executor's `submit`, if the callbacks are not for the manager's thread.
     pub(crate) submit: Option<Py<PyAny>>,
@@ -27,39 +52,45 @@ impl Callbacks {
     /// called by what that is given.
     #[new]
     #[pyo3(signature = (handler, submit = None))]
-    fn new(
-        py: Python<'_>,
-        handler: &Bound<'_, PyAny>,
+    fn new<'py>(
+        py: Python<'py>,
+        handler: &Bound<'py, PyAny>,
         submit: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let base = names::message_handler_class(py)?;
-        let overridden = |name: &Bound<'_, PyString>| -> PyResult<Option<Py<PyAny>>> {
+        let overridden = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
             let method = handler.getattr(name)?;
             let inherited = match method.getattr_opt(intern!(py, "__func__"))? {
                 Some(function) => function.is(&base.getattr(name)?),
                 None => false,
             };
-            Ok((!inherited).then(|| method.unbind()))
+            Ok((!inherited).then_some(method))
         };
+        let callback = |name| overridden(name)?.map(|method| Callback::new(method)).transpose();
         Ok(Self {
-            on_connection_established: overridden(intern!(py, "on_connection_established"))?,
-            on_text_message: overridden(intern!(py, "on_text_message"))?,
-            on_binary_message: overridden(intern!(py, "on_binary_message"))?,
-            on_close_message: overridden(intern!(py, "on_close_message"))?,
-            on_drain: overridden(intern!(py, "on_drain"))?,
-            on_connection_closed: overridden(intern!(py, "on_connection_closed"))?,
-            on_error: overridden(intern!(py, "on_error"))?,
+            on_connection_established: callback(intern!(py, "on_connection_established"))?,
+            on_text_message: callback(intern!(py, "on_text_message"))?,
+            on_binary_message: callback(intern!(py, "on_binary_message"))?,
+            on_close_message: callback(intern!(py, "on_close_message"))?,
+            on_drain: callback(intern!(py, "on_drain"))?,
+            on_connection_closed: callback(intern!(py, "on_connection_closed"))?,
+            on_error: overridden(intern!(py, "on_error"))?.map(Bound::unbind),
             submit,
         })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.on_connection_established)?;
-        visit.call(&self.on_text_message)?;
-        visit.call(&self.on_binary_message)?;
-        visit.call(&self.on_close_message)?;
-        visit.call(&self.on_drain)?;
-        visit.call(&self.on_connection_closed)?;
+        let callbacks = [
+            &self.on_connection_established,
+            &self.on_text_message,
+            &self.on_binary_message,
+            &self.on_close_message,
+            &self.on_drain,
+            &self.on_connection_closed,
+        ];
+        for callback in callbacks.into_iter().flatten() {
+            callback.traverse(&visit)?;
+        }
         visit.call(&self.on_error)?;
         visit.call(&self.submit)
     }

@@ -8,15 +8,21 @@
 //! there is a guard around each call of Python code, which the unwinding meets first, and which
 //! sleeps for ever. `CPython` does the same from 3.14 on, and `PyO3` where it takes the lock itself.
 
+use std::ptr::null_mut;
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::callbacks::Callback;
+
 // As in `pyo3::ffi`, but for the ABI: without it the compiler takes it that nothing unwinds here.
 unsafe extern "C-unwind" {
-    fn PyObject_CallOneArg(
+    fn PyObject_Vectorcall(
         callable: *mut ffi::PyObject,
-        argument: *mut ffi::PyObject,
+        arguments: *const *mut ffi::PyObject,
+        count: usize,
+        names: *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
     fn PyObject_Call(
         callable: *mut ffi::PyObject,
@@ -47,16 +53,26 @@ impl<'py, T> Arguments<'py> for T where
 {
 }
 
-/// `callable(argument)`.
-pub(crate) fn call_one<'py>(
-    callable: &Bound<'py, PyAny>,
+/// `callback(argument)`.
+pub(crate) fn call_back<'py>(
+    callback: &Callback,
     argument: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let receiver = callback.receiver.as_ref().map_or(null_mut(), Py::as_ptr);
+    // The first one is the place where the called may put another argument, and so is the second one
+    // if there is no receiver.
+    let mut arguments = [null_mut(), receiver, argument.as_ptr()];
+    let first = if receiver.is_null() { 2 } else { 1 };
+    let count = (arguments.len() - first) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
     let guard = SleepForEver;
-    // SAFETY: both are objects, and the thread is attached.
-    let result = unsafe { PyObject_CallOneArg(callable.as_ptr(), argument.as_ptr()) };
+    // SAFETY: a callable and so many objects behind a place that may be written to; the thread is
+    // attached, since there is a `Bound`.
+    let result = unsafe {
+        let arguments = arguments.as_mut_ptr().add(first);
+        PyObject_Vectorcall(callback.function.as_ptr(), arguments, count, null_mut())
+    };
     std::mem::forget(guard);
-    outcome(callable.py(), result)
+    outcome(argument.py(), result)
 }
 
 /// `callable(*arguments, **keywords)`.
@@ -67,7 +83,7 @@ pub(crate) fn call<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = callable.py();
     let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
-    let keywords = keywords.map_or(std::ptr::null_mut(), Bound::as_ptr);
+    let keywords = keywords.map_or(null_mut(), Bound::as_ptr);
     let guard = SleepForEver;
     // SAFETY: a callable, a tuple, and a dict or nothing; the thread is attached.
     let result = unsafe { PyObject_Call(callable.as_ptr(), arguments.as_ptr(), keywords) };

@@ -15,7 +15,7 @@ use pyo3::{PyTraverseError, PyVisit, intern};
 use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::names;
-use crate::payload::{compression, to_bytes};
+use crate::payload::{compression, with_bytes};
 use crate::strand::Strand;
 
 /// How long a wait may go on before signals are looked at. Only the main thread gets them.
@@ -259,8 +259,9 @@ impl WebSocketConnection {
         payload: &Bound<'py, PyAny>,
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let payload = to_bytes(payload)?;
-        self.result(py, self.core.send_binary(payload.as_bytes(), compression(compress)))
+        let compress = compression(compress);
+        let sent = with_bytes(payload, |payload| self.core.send_binary(payload, compress))?;
+        self.result(py, sent)
     }
 
     /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.
@@ -272,14 +273,14 @@ impl WebSocketConnection {
         py: Python<'py>,
         payload: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let payload = payload.map(to_bytes).transpose()?;
-        let payload = payload.as_ref().map_or(&[][..], |bytes| bytes.as_bytes());
-        if payload.len() > MAX_CONTROL_PAYLOAD {
-            let length = payload.len();
-            let message = format!("payload has {length} bytes, at most {MAX_CONTROL_PAYLOAD} fit");
-            return Err(PyValueError::new_err(message));
-        }
-        self.result(py, self.core.ping(payload))
+        let ping = |payload: &[u8]| match payload.len() {
+            0..=MAX_CONTROL_PAYLOAD => Ok(self.core.ping(payload)),
+            length => Err(PyValueError::new_err(format!(
+                "payload has {length} bytes, at most {MAX_CONTROL_PAYLOAD} fit"
+            ))),
+        };
+        let sent = payload.map_or_else(|| Ok(ping(&[])), |payload| with_bytes(payload, ping))??;
+        self.result(py, sent)
     }
 
     /// Wait until nothing waits to be sent (`buffered_bytes` is 0): for a thread that streams, and

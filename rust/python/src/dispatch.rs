@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use handy_ws_core::manager::{self, Batch, Connection, Event, Handler, bytes};
@@ -13,88 +13,25 @@ use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::callbacks::Callbacks;
-use crate::calls::{self, call_one};
+use crate::callbacks::{Callback, Callbacks};
+use crate::calls;
 use crate::connection::{Context, WebSocketConnection};
 use crate::crew::Crew;
 use crate::fork::Forked;
 use crate::job::Job;
-use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::messages::{
+    Maker, Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage,
+};
+use crate::roster::{Roster, Slots};
 use crate::strand::{self, Strand};
 use crate::timing::Stopwatch;
 use crate::{logging, names};
 
-/// The connections by slot: from `Established` to `Closed`.
-#[derive(Clone, Default)]
-pub(crate) struct Roster {
-    slots: Arc<Mutex<Slots>>,
-}
-
-#[derive(Default)]
-struct Slots {
-    connections: Vec<Option<Py<WebSocketConnection>>>,
-    count: usize,
-}
-
-impl Roster {
-    pub(crate) fn len(&self) -> usize {
-        self.lock().count
-    }
-
-    pub(crate) fn snapshot(&self, py: Python<'_>) -> Vec<Py<WebSocketConnection>> {
-        let slots = self.lock();
-        slots.connections.iter().flatten().map(|connection| connection.clone_ref(py)).collect()
-    }
-
-    /// Bytes of frames that wait to be taken by the kernel, for all connections.
-    pub(crate) fn queue_bytes(&self) -> usize {
-        let slots = self.lock();
-        slots.connections.iter().flatten().map(|one| one.get().core().buffered_bytes()).sum()
-    }
-
-    /// In a forked child: knows no connections any more, and nothing can be sent to them.
-    pub(crate) fn forget(&self) {
-        let slots = std::mem::take(&mut *self.lock());
-        for connection in slots.connections.iter().flatten() {
-            connection.get().core().sever();
-        }
-        std::mem::forget(slots);
-    }
-
-    pub(crate) fn clear(&self) {
-        let slots = std::mem::take(&mut *self.lock());
-        drop(slots); // the lock is free: dropping an object may run any code
-    }
-
-    fn insert(&self, slot: usize, connection: Py<WebSocketConnection>) {
-        let mut slots = self.lock();
-        if slots.connections.len() <= slot {
-            slots.connections.resize_with(slot + 1, || None);
-        }
-        slots.connections[slot] = Some(connection);
-        slots.count += 1;
-    }
-
-    fn get(&self, py: Python<'_>, slot: usize) -> Option<Py<WebSocketConnection>> {
-        self.lock().connections.get(slot)?.as_ref().map(|connection| connection.clone_ref(py))
-    }
-
-    fn remove(&self, slot: usize) -> Option<Py<WebSocketConnection>> {
-        let mut slots = self.lock();
-        let connection = slots.connections.get_mut(slot)?.take()?;
-        slots.count -= 1;
-        Some(connection)
-    }
-
-    /// The lock is held for a look-up only, never over anything that runs Python code.
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
     roster: Roster,
+    /// The same, for this thread: to look a connection up takes no lock.
+    slots: Slots,
     /// Of the connections whose callbacks an executor runs.
     crew: Arc<Crew>,
     stopwatch: Stopwatch,
@@ -105,7 +42,7 @@ impl Handler for Dispatcher {
 
     fn dispatch(&mut self, batch: &mut Batch<Context>) {
         let asked = Instant::now();
-        let Self { roster, crew, stopwatch } = self;
+        let Self { roster, slots, crew, stopwatch } = self;
         let mut forked = None;
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
@@ -119,9 +56,17 @@ impl Handler for Dispatcher {
                     stopwatch.skip();
                 }
                 let (events, arena) = batch.drain();
-                let generation = manager::generation();
-                let mut delivery =
-                    Delivery { py, roster, crew, stopwatch, generation, error: None };
+                let mut delivery = Delivery {
+                    py,
+                    roster,
+                    slots,
+                    crew,
+                    stopwatch,
+                    texts: Maker::default(),
+                    binaries: Maker::default(),
+                    generation: manager::generation(),
+                    error: None,
+                };
                 for event in events {
                     delivery.deliver(event, arena);
                     if delivery.is_elsewhere() {
@@ -144,20 +89,20 @@ impl Handler for Dispatcher {
 /// A callback that is to be called.
 pub(crate) struct Call<'a> {
     pub(crate) name: &'static str,
-    pub(crate) function: Option<&'a Py<PyAny>>,
+    pub(crate) callback: Option<&'a Callback>,
 }
 
 impl Dispatcher {
     pub(crate) fn new(roster: Roster, stopwatch: Stopwatch, crew: Arc<Crew>) -> Self {
-        Self { roster, crew, stopwatch }
+        Self { roster, slots: Slots::default(), crew, stopwatch }
     }
 }
 
 /// Where a message goes.
-enum Receiver {
+enum Receiver<'py> {
     /// To a callback on this thread.
-    Here(Py<WebSocketConnection>),
-    Strand(Py<WebSocketConnection>),
+    Here(Bound<'py, WebSocketConnection>),
+    Strand(Bound<'py, WebSocketConnection>),
 }
 
 /// The payload of a message that is kept.
@@ -172,8 +117,11 @@ fn owned(payload: Payload, arena: &[u8]) -> Vec<u8> {
 struct Delivery<'a, 'py> {
     py: Python<'py>,
     roster: &'a Roster,
+    slots: &'a mut Slots,
     crew: &'a Arc<Crew>,
     stopwatch: &'a mut Stopwatch,
+    texts: Maker<WebSocketTextMessage>,
+    binaries: Maker<WebSocketBinaryMessage>,
     /// That of the process which the loop belongs to.
     generation: u32,
     /// What a callback that has forked raised in the child.
@@ -186,39 +134,49 @@ impl<'py> Delivery<'_, 'py> {
         match event {
             Event::Established { connection, context } => self.establish(connection, context),
             Event::Text { slot, payload } => match self.receiver(slot) {
-                Some(Receiver::Here(connection)) => self.call(&connection, text, || {
-                    WebSocketTextMessage::new(py, &connection, bytes(&payload, arena))
-                }),
+                Some(Receiver::Here(connection)) => {
+                    let mut maker = std::mem::take(&mut self.texts);
+                    self.call(&connection, text, || {
+                        let payload = bytes(&payload, arena);
+                        maker.make(py, WebSocketTextMessage::new(&connection, payload)?)
+                    });
+                    self.texts = maker;
+                }
                 Some(Receiver::Strand(connection)) => {
                     self.defer(&connection, Job::Text(owned(payload, arena)));
                 }
                 None => {}
             },
             Event::Binary { slot, payload } => match self.receiver(slot) {
-                Some(Receiver::Here(connection)) => self.call(&connection, binary, || {
-                    WebSocketBinaryMessage::new(py, &connection, bytes(&payload, arena))
-                }),
+                Some(Receiver::Here(connection)) => {
+                    let mut maker = std::mem::take(&mut self.binaries);
+                    self.call(&connection, binary, || {
+                        let payload = bytes(&payload, arena);
+                        maker.make(py, WebSocketBinaryMessage::new(&connection, payload)?)
+                    });
+                    self.binaries = maker;
+                }
                 Some(Receiver::Strand(connection)) => {
                     self.defer(&connection, Job::Binary(owned(payload, arena)));
                 }
                 None => {}
             },
             Event::CloseMessage { slot, frame } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 if connection.get().strand().is_some() {
                     self.defer(&connection, Job::CloseMessage(frame));
                     return;
                 }
                 self.call(&connection, close_message, || {
-                    WebSocketCloseMessage::new(py, &connection, &frame)
+                    WebSocketCloseMessage::new(&connection, &frame)
                 });
             }
             Event::Answer { slot } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 self.defer(&connection, Job::Answer);
             }
             Event::Drained { slot } => {
-                let Some(connection) = self.roster.get(py, slot) else { return };
+                let Some(connection) = self.slots.get(py, slot) else { return };
                 // Nobody is asked for more behind a `close()`.
                 let core = connection.get().core();
                 if core.is_open() && connection.get().callbacks().on_drain.is_some() {
@@ -226,8 +184,9 @@ impl<'py> Delivery<'_, 'py> {
                 }
             }
             Event::Closed { slot } => {
-                let Some(connection) = self.roster.remove(slot) else { return };
-                self.call_or_defer(&connection, closed, Job::Closed);
+                let Some(connection) = self.slots.remove(slot) else { return };
+                self.roster.remove(slot);
+                self.call_or_defer(connection.bind(py), closed, Job::Closed);
             }
         }
     }
@@ -237,8 +196,9 @@ impl<'py> Delivery<'_, 'py> {
         let strand = context.is_deferred().then(|| Strand::new(Arc::clone(self.crew)));
         match Py::new(self.py, WebSocketConnection::new(connection, context, strand)) {
             Ok(connection) => {
+                self.slots.insert(slot, connection.clone_ref(self.py));
                 self.roster.insert(slot, connection.clone_ref(self.py));
-                self.call_or_defer(&connection, established, Job::Established);
+                self.call_or_defer(connection.bind(self.py), established, Job::Established);
             }
             // Out of memory: without its object the connection has no callbacks.
             Err(error) => error.write_unraisable(self.py, None),
@@ -247,8 +207,8 @@ impl<'py> Delivery<'_, 'py> {
 
     /// Who gets a message. No message is delivered behind a `close()`, not even one that has come
     /// before it.
-    fn receiver(&self, slot: usize) -> Option<Receiver> {
-        let connection = self.roster.get(self.py, slot)?;
+    fn receiver(&self, slot: usize) -> Option<Receiver<'py>> {
+        let connection = self.slots.get(self.py, slot)?;
         if connection.get().strand().is_some() {
             Some(Receiver::Strand(connection)) // which looks again when it is its turn
         } else {
@@ -258,39 +218,38 @@ impl<'py> Delivery<'_, 'py> {
 
     fn call_or_defer(
         &mut self,
-        connection: &Py<WebSocketConnection>,
+        connection: &Bound<'py, WebSocketConnection>,
         which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
         job: Job,
     ) {
         if connection.get().strand().is_some() {
             self.defer(connection, job);
         } else {
-            let py = self.py;
-            self.call(connection, which, || Ok(connection.bind(py).clone()));
+            self.call(connection, which, || Ok(connection.clone()));
         }
     }
 
-    fn defer(&mut self, connection: &Py<WebSocketConnection>, job: Job) {
-        strand::push(self.py, connection, job);
+    fn defer(&mut self, connection: &Bound<'py, WebSocketConnection>, job: Job) {
+        strand::push(self.py, connection.as_unbound(), job);
         self.stopwatch.skip();
     }
 
     /// Calls one callback, if it is overridden, with what `argument` makes.
     fn call<A: PyClass>(
         &mut self,
-        connection: &Py<WebSocketConnection>,
+        connection: &Bound<'py, WebSocketConnection>,
         which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
         argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
     ) {
-        let Call { name, function } = which(connection.get().callbacks());
-        let Some(function) = function else { return };
-        let result = call(function.bind(self.py), argument);
+        let Call { name, callback } = which(connection.get().callbacks());
+        let Some(callback) = callback else { return };
+        let result = call(callback, argument);
         if self.is_elsewhere() {
             self.error = result.err();
             return;
         }
         if let Err(error) = result {
-            fail(self.py, connection, name, error);
+            fail(self.py, connection.as_unbound(), name, error);
         }
         self.stopwatch.lap(self.py, name, connection.get().core().id());
     }
@@ -302,37 +261,38 @@ impl<'py> Delivery<'_, 'py> {
 }
 
 pub(crate) fn established(callbacks: &Callbacks) -> Call<'_> {
-    let function = callbacks.on_connection_established.as_ref();
-    Call { name: "on_connection_established", function }
+    let callback = callbacks.on_connection_established.as_ref();
+    Call { name: "on_connection_established", callback }
 }
 
 pub(crate) fn text(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_text_message", function: callbacks.on_text_message.as_ref() }
+    Call { name: "on_text_message", callback: callbacks.on_text_message.as_ref() }
 }
 
 pub(crate) fn binary(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_binary_message", function: callbacks.on_binary_message.as_ref() }
+    Call { name: "on_binary_message", callback: callbacks.on_binary_message.as_ref() }
 }
 
 pub(crate) fn close_message(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_close_message", function: callbacks.on_close_message.as_ref() }
+    Call { name: "on_close_message", callback: callbacks.on_close_message.as_ref() }
 }
 
 pub(crate) fn drained(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_drain", function: callbacks.on_drain.as_ref() }
+    Call { name: "on_drain", callback: callbacks.on_drain.as_ref() }
 }
 
 pub(crate) fn closed(callbacks: &Callbacks) -> Call<'_> {
-    Call { name: "on_connection_closed", function: callbacks.on_connection_closed.as_ref() }
+    Call { name: "on_connection_closed", callback: callbacks.on_connection_closed.as_ref() }
 }
 
 /// Calls a callback.
 pub(crate) fn call<'py, A: PyClass>(
-    function: &Bound<'py, PyAny>,
+    callback: &Callback,
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) -> PyResult<()> {
     // PyO3 turns a panic of Rust code under the callback into an exception and back into a panic.
-    let called = catch_unwind(AssertUnwindSafe(|| call_one(function, argument()?.as_any())));
+    let called =
+        catch_unwind(AssertUnwindSafe(|| calls::call_back(callback, argument()?.as_any())));
     match called {
         Ok(result) => result.map(drop),
         Err(panic) => Err(PanicException::new_err(panic_message(&*panic))),

@@ -16,7 +16,8 @@ use pyo3::prelude::*;
 
 use crate::connection::Context;
 use crate::crew::Crew;
-use crate::dispatch::{Dispatcher, Roster};
+use crate::dispatch::Dispatcher;
+use crate::roster::Roster;
 
 /// A loop and its connections, from `WebSocketManager.open` to the end of `run`.
 pub(crate) struct Life {

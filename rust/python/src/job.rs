@@ -10,7 +10,9 @@ use crate::connection::WebSocketConnection;
 use crate::dispatch::{
     Call, binary, call, close_message, closed, drained, established, fail, text,
 };
-use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+use crate::messages::{
+    Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage,
+};
 
 /// Something that has happened to a connection, to be dealt with in its turn.
 pub(crate) enum Job {
@@ -51,60 +53,63 @@ impl Job {
     }
 
     /// Does what is to be done: on an executor's thread, or on the manager's if there is none.
-    pub(crate) fn perform(self, py: Python<'_>, connection: &Py<WebSocketConnection>) {
+    pub(crate) fn perform(self, connection: &Bound<'_, WebSocketConnection>) {
+        let py = connection.py();
         let core = connection.get().core();
         match self {
             Self::Established => {
                 core.greet();
                 core.while_greeting(|| {
-                    call_back(py, connection, established, || Ok(connection.bind(py).clone()));
+                    call_back(connection, established, || Ok(connection.clone()));
                 });
                 core.greeted();
             }
             Self::Text(payload) => {
                 core.release(payload.len());
                 if core.delivers() {
-                    let message = || WebSocketTextMessage::new(py, connection, &payload);
-                    call_back(py, connection, text, message);
+                    let message =
+                        || Bound::new(py, WebSocketTextMessage::new(connection, &payload)?);
+                    call_back(connection, text, message);
                 }
             }
             Self::Binary(payload) => {
                 core.release(payload.len());
                 if core.delivers() {
-                    let message = || WebSocketBinaryMessage::new(py, connection, &payload);
-                    call_back(py, connection, binary, message);
+                    let message =
+                        || Bound::new(py, WebSocketBinaryMessage::new(connection, &payload)?);
+                    call_back(connection, binary, message);
                 }
             }
             Self::CloseMessage(frame) => {
-                let message = || WebSocketCloseMessage::new(py, connection, &frame);
-                call_back(py, connection, close_message, message);
+                let message = || WebSocketCloseMessage::new(connection, &frame);
+                call_back(connection, close_message, message);
             }
             Self::Drained => {
                 if core.is_open() {
-                    call_back(py, connection, drained, || Ok(connection.bind(py).clone()));
+                    call_back(connection, drained, || Ok(connection.clone()));
                 }
             }
             Self::Answer => core.answer(),
             Self::Closed => {
-                call_back(py, connection, closed, || Ok(connection.bind(py).clone()));
+                call_back(connection, closed, || Ok(connection.clone()));
             }
         }
     }
 }
 
 fn call_back<'py, A: PyClass>(
-    py: Python<'py>,
-    connection: &Py<WebSocketConnection>,
+    connection: &Bound<'py, WebSocketConnection>,
     which: impl for<'c> FnOnce(&'c Callbacks) -> Call<'c>,
     argument: impl FnOnce() -> PyResult<Bound<'py, A>>,
 ) {
-    let Call { name, function } = which(connection.get().callbacks());
-    let Some(function) = function else { return };
+    let Call { name, callback } = which(connection.get().callbacks());
+    let Some(callback) = callback else { return };
+    let py = connection.py();
     let generation = manager::generation();
     // In a child that the callback has forked there is nobody to tell: the executor has the thread.
-    if let Err(error) = call(function.bind(py), argument)
+    if let Err(error) = call(callback, argument)
         && generation == manager::generation()
     {
-        fail(py, connection, name, error);
+        fail(py, connection.as_unbound(), name, error);
     }
 }

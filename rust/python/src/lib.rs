@@ -15,6 +15,7 @@ mod manager;
 mod messages;
 mod names;
 mod payload;
+mod roster;
 mod strand;
 mod timing;
 mod tls;

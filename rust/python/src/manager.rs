@@ -16,10 +16,11 @@ use pyo3::types::{PyDict, PyString};
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
-use crate::dispatch::{Dispatcher, Roster};
+use crate::dispatch::Dispatcher;
 use crate::extensions::{Agreement, Negotiator};
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
+use crate::roster::Roster;
 use crate::timing::{Stopwatch, Timings};
 use crate::tls::{TlsStream, take_descriptor};
 use crate::{calls, logging, names};
@@ -126,7 +127,10 @@ impl WebSocketManager {
                 life.roster.clear(); // of those that an error has left
                 result.map_err(names::loop_error)
             }
-            Err(Forked { error }) => error.map_or(Ok(()), Err),
+            Err(Forked { error }) => {
+                std::mem::forget(dispatcher); // its objects are not the child's to finalize
+                error.map_or(Ok(()), Err)
+            }
         }
     }
 

@@ -229,7 +229,7 @@ fn perform_all(py: Python<'_>, connection: &Py<WebSocketConnection>) {
 
 fn perform(py: Python<'_>, strand: &Strand, connection: &Py<WebSocketConnection>, job: Job) {
     let is_last = matches!(job, Job::Closed);
-    job.perform(py, connection);
+    job.perform(connection.bind(py));
     if is_last && !strand.is_elsewhere() {
         strand.crew.leave();
     }

@@ -31,7 +31,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     fn add(&self, time: Duration) {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let time = nanoseconds(time);
         self.total.fetch_add(time, Ordering::Relaxed);
         self.max.fetch_max(time, Ordering::Relaxed);
     }
@@ -50,14 +50,16 @@ impl Measured {
 /// Measures the turns of a manager.
 pub(crate) struct Stopwatch {
     timings: Arc<Timings>,
-    warning: Option<Duration>,
-    /// When the last callback returned, by the coarse clock.
-    lap: Duration,
+    /// How many nanoseconds make a callback slow.
+    warning: u64,
+    /// When the last callback returned, by the coarse clock, in nanoseconds.
+    lap: u64,
 }
 
 impl Stopwatch {
     pub(crate) fn new(timings: Arc<Timings>, warning: Option<Duration>) -> Self {
-        Self { timings, warning, lap: Duration::ZERO }
+        let warning = warning.map_or(u64::MAX, nanoseconds);
+        Self { timings, warning, lap: 0 }
     }
 
     /// Runs `callbacks` as those of a turn; it asked for the interpreter at `asked`.
@@ -78,11 +80,16 @@ impl Stopwatch {
     pub(crate) fn lap(&mut self, py: Python<'_>, name: &str, connection: u64) {
         let before = std::mem::replace(&mut self.lap, coarse_now());
         let time = self.lap.saturating_sub(before);
-        if self.warning.is_none_or(|warning| time < warning) {
-            return;
+        if time >= self.warning {
+            self.note_slow(py, name, connection, time);
         }
+    }
+
+    #[cold]
+    fn note_slow(&mut self, py: Python<'_>, name: &str, connection: u64, time: u64) {
+        let time = Duration::from_nanos(time).as_secs_f64();
         self.timings.slow_callbacks.fetch_add(1, Ordering::Relaxed);
-        let arguments = ("%s took %.2f s for connection %d", name, time.as_secs_f64(), connection);
+        let arguments = ("%s took %.2f s for connection %d", name, time, connection);
         if let Err(error) = names::log(py, "warning", arguments, None) {
             error.write_unraisable(py, None);
         }
@@ -90,18 +97,21 @@ impl Stopwatch {
     }
 }
 
-/// A monotonic clock that is read in a few nanoseconds and steps every few milliseconds.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A monotonic clock, in nanoseconds, that is read in a few of them and steps every few milliseconds.
 #[cfg(target_os = "linux")]
-fn coarse_now() -> Duration {
+fn coarse_now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is there to be written to. The clock exists since Linux 2.6.32.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+    (time.tv_sec * 1_000_000_000 + time.tv_nsec).cast_unsigned() // since the start of the system
 }
 
 #[cfg(not(target_os = "linux"))]
-fn coarse_now() -> Duration {
+fn coarse_now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    START.get_or_init(Instant::now).elapsed()
+    nanoseconds(START.get_or_init(Instant::now).elapsed())
 }

@@ -301,10 +301,15 @@ fn push<C>(mut state: MutexGuard<'_, State<C>>, command: Command<C>) {
 }
 
 /// Wakes the loop if it sleeps; the lock is released first, so that it does not run into it.
-fn wake<C>(mut state: MutexGuard<'_, State<C>>) {
-    if !state.asleep {
-        return;
+#[inline]
+fn wake<C>(state: MutexGuard<'_, State<C>>) {
+    if state.asleep {
+        wake_up(state);
     }
+}
+
+#[cold]
+fn wake_up<C>(mut state: MutexGuard<'_, State<C>>) {
     state.asleep = false;
     let waker = state.waker.clone();
     drop(state);

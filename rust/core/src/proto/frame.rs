@@ -204,6 +204,34 @@ pub(crate) struct Header {
     pub(crate) length: usize,
 }
 
+/// Reads the header of a short message in one frame that is not compressed: what is most common, of
+/// which all checks are a comparison. `None`: it is something else, or it is not whole.
+#[inline]
+pub(crate) fn parse_short(bytes: &[u8]) -> Option<Short> {
+    const TEXT: u8 = FIN | Opcode::Text as u8;
+    const BINARY: u8 = FIN | Opcode::Binary as u8;
+    let (&[first, second, a, b, c, d], _) = bytes.split_first_chunk()?;
+    let opcode = match first {
+        TEXT => Opcode::Text,
+        BINARY => Opcode::Binary,
+        _other => return None,
+    };
+    let length = usize::from(second.checked_sub(MASKED)?);
+    (length < usize::from(LENGTH_16)).then_some(Short { opcode, key: [a, b, c, d], length })
+}
+
+/// The header of a short message: see [`parse_short`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    pub(crate) opcode: Opcode,
+    pub(crate) key: [u8; MASK_KEY_SIZE],
+    pub(crate) length: usize,
+}
+
+impl Short {
+    pub(crate) const SIZE: usize = 2 + MASK_KEY_SIZE;
+}
+
 /// The first byte of a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct First {

@@ -8,18 +8,21 @@
 /// Masks or unmasks a payload from its first byte on.
 #[inline]
 pub fn apply_mask(payload: &mut [u8], key: [u8; 4]) {
-    let wide_key = repeat::<WIDE>(key);
-    let narrow_key = repeat::<NARROW>(key);
-    let mut chunks = payload.chunks_exact_mut(WIDE);
-    for chunk in &mut chunks {
-        xor(chunk, &wide_key);
+    let narrow_key = u64::from(u32::from_ne_bytes(key)) * 0x1_0000_0001; // the key, twice
+    let (words, tail) = payload.as_chunks_mut::<NARROW>();
+    let (blocks, words) = words.as_chunks_mut::<WORDS>();
+    for block in blocks {
+        for word in block {
+            xor(word, narrow_key);
+        }
     }
-    // Both chunk sizes are multiples of the key's length, so the tail starts at its first byte.
-    let mut chunks = chunks.into_remainder().chunks_exact_mut(NARROW);
-    for chunk in &mut chunks {
-        xor(chunk, &narrow_key);
+    for word in words {
+        xor(word, narrow_key);
     }
-    xor(chunks.into_remainder(), &narrow_key);
+    // Words are multiples of the key's length, so the tail starts at its first byte.
+    for (byte, mask) in tail.iter_mut().zip(narrow_key.to_ne_bytes()) {
+        *byte ^= mask;
+    }
 }
 
 /// Masks or unmasks the part of a payload that begins at its byte `phase`.
@@ -39,22 +42,14 @@ pub(crate) const fn rotate_key(key: [u8; 4], length: usize) -> [u8; 4] {
     }
 }
 
-/// Bytes a turn of the main loop: two SSE registers or one AVX register.
-const WIDE: usize = 32;
-/// Bytes a turn of the loop after it, which leaves a tail of at most seven.
+/// Bytes of a word: two keys.
 const NARROW: usize = 8;
+/// Words a turn of the main loop: two SSE registers or one AVX register.
+const WORDS: usize = 4;
 
-/// The key, again and again, to fill `N` bytes.
-fn repeat<const N: usize>(key: [u8; 4]) -> [u8; N] {
-    std::array::from_fn(|index| key[index % 4])
-}
-
-/// Exclusive or of as many bytes as the shorter of the two has.
 #[inline]
-fn xor(bytes: &mut [u8], mask: &[u8]) {
-    for (byte, mask) in bytes.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
+fn xor(word: &mut [u8; NARROW], key: u64) {
+    *word = (u64::from_ne_bytes(*word) ^ key).to_ne_bytes();
 }
 
 #[cfg(test)]

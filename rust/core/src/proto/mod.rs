@@ -26,6 +26,7 @@ mod error;
 mod extension;
 mod frame;
 mod handshake;
+mod input;
 pub mod mask;
 mod message;
 #[cfg(test)]
@@ -36,7 +37,7 @@ pub mod utf8;
 
 pub use close::{CloseCode, CloseFrame, MAX_CLOSE_REASON};
 pub use connection::{Connection, Received};
-pub use decoder::{Decoder, Input, Limits};
+pub use decoder::{Decoder, Limits};
 pub use deflate::{Inflation, SharedInflater};
 pub use error::ProtocolError;
 pub use extension::{Extension, MalformedExtensions, Parameter, parse_extensions};
@@ -46,5 +47,6 @@ pub use frame::{
     frame_around,
 };
 pub use handshake::accept_value;
+pub use input::Input;
 pub use mask::{apply_mask, apply_mask_from};
 pub use message::{Event, Payload};

@@ -82,25 +82,22 @@ impl Peer {
     ) -> bool {
         let slot = self.link.slot;
         let mut used = false;
-        let mut start = 0;
+        let mut input = Input::new(data);
         loop {
             if *intake.inflate_budget == 0 && self.deflate.is_some() {
-                self.held = data[start..].to_vec();
+                self.held = input.rest().to_vec();
                 return used;
             }
-            let mut input = Input::new(&mut data[start..]);
             let received = self.protocol.receive(intake.limits, intake.inflater, &mut input);
             let Some(received) = received else { return used };
-            let end = start + input.position();
-            let (rest, base) = (&data[start..], base.map(|base| base + start));
             match received {
                 Received::Text(payload) if self.accepts(&payload, intake) => {
-                    let payload = place(payload, rest, base);
+                    let payload = place(payload, input.all(), base);
                     used |= matches!(payload, Payload::InPlace(_));
                     intake.events.push(Event::Text { slot, payload });
                 }
                 Received::Binary(payload) if self.accepts(&payload, intake) => {
-                    let payload = place(payload, rest, base);
+                    let payload = place(payload, input.all(), base);
                     used |= matches!(payload, Payload::InPlace(_));
                     intake.events.push(Event::Binary { slot, payload });
                 }
@@ -110,14 +107,13 @@ impl Peer {
                     return used;
                 }
                 Received::Close(frame) => self.take_close(frame, intake),
-                Received::Ping(payload) => self.take_ping(bytes(&payload, rest), intake),
-                Received::Pong(payload) => self.take_pong(bytes(&payload, rest), intake),
+                Received::Ping(payload) => self.take_ping(bytes(&payload, input.all()), intake),
+                Received::Pong(payload) => self.take_pong(bytes(&payload, input.all()), intake),
                 Received::Failed(error) => {
                     self.take_failure(error, intake);
                     return used;
                 }
             }
-            start = end;
         }
     }
 
@@ -181,6 +177,7 @@ impl Peer {
 }
 
 /// The payload of an event: a range of the arena, or a copy of bytes that are not in it.
+#[inline]
 fn place(payload: Payload, bytes: &[u8], base: Option<usize>) -> Payload {
     match (payload, base) {
         (Payload::InPlace(range), Some(base)) => {

@@ -119,6 +119,7 @@ impl<C> Queue<C> {
         if waiting > self.broadcast_limit / 2 { Sent::Backpressure } else { Sent::Queued }
     }
 
+    #[inline]
     fn push_frame(
         &self,
         commands: &mut Commands<C>,
@@ -145,11 +146,15 @@ fn queued<C>(state: &State<C>, link: &Link) -> usize {
 }
 
 /// A large frame, encoded before any lock is taken; `None` if it is a small one.
+#[inline]
 fn own_frame(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
     let size = proto::encoded_size(payload.len());
-    (size > ARENA_FRAME_SIZE).then(|| {
-        let mut frame = Vec::with_capacity(size);
-        proto::encode_frame(&mut frame, opcode, payload);
-        frame
-    })
+    (size > ARENA_FRAME_SIZE).then(|| encoded(opcode, payload, size))
+}
+
+#[inline(never)]
+fn encoded(opcode: Opcode, payload: &[u8], size: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(size);
+    proto::encode_frame(&mut frame, opcode, payload);
+    frame
 }

@@ -2,7 +2,7 @@ use super::super::testing::{
     End, FIN, KEY, Outcome, Seen, binary, binary_begin, bytes, check, close, decode, frame, header,
     last, more, ping, pong, text, text_begin,
 };
-use super::super::{CloseCode, MAX_CONTROL_PAYLOAD};
+use super::super::{CloseCode, MAX_CONTROL_PAYLOAD, apply_mask};
 use super::*;
 
 const LIMITS: Limits = Limits { max_message_size: 100_000, max_fragments: 1000 };
