@@ -40,8 +40,8 @@ use mio::{Events, Interest, Poll, Token};
 const STALLED: Duration = Duration::from_secs(20);
 const READ_SIZE: usize = 1 << 18;
 const MAX_EVENTS: usize = 1024;
-/// As many are read from before it is looked what is due: 16 reads take some tens of microseconds.
-const MAX_EVENTS_PACED: usize = 16;
+/// As many are read from before it is looked what is due: that takes less than ten microseconds.
+const MAX_EVENTS_PACED: usize = 4;
 const USAGE: &str =
     "usage: load ADDRESS echo|broadcast|all CONNECTIONS DEPTH SIZE binary|ascii|mixed";
 
