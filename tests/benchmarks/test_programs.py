@@ -86,7 +86,8 @@ def test_bomb() -> None:
 
 
 def test_blocked() -> None:
-    tables, data = run("blocked", "--modes", "none", "hold", "--seconds", "1", "--clients", "10")
+    few = ("--seconds", "1", "--clients", "10", "--servers")
+    tables, data = run("blocked", "--modes", "none", "hold", *few)
     none, hold = data["measurements"]
     assert (none["mode"], hold["mode"]) == ("none", "hold")
     for one in (none, hold):
