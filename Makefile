@@ -83,20 +83,33 @@ fuzz: $(DONE)/wheel $(DONE)/test-tools  ## Fuzz each Rust target, and then Pytho
 soak: $(DONE)/wheel $(DONE)/test-tools  ## Run 2,000 clients and all faults, MINUTES=30; reports/soak
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
-bench: $(DONE)/wheel  ## Measure messages beside a floor and other servers, 15 minutes; reports/bench
-	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	$(BIN)/python -m benchmarks.compare --report reports/bench
+# The number, the minutes, what is measured, and the program. All but the last line, the JSON, which
+# is in a file too, is shown.
+define measure
+@echo "== $(1) of 7, about $(2) min: $(3)"
+$(BIN)/python -m benchmarks.$(4) --report reports/bench | sed '$$d'
+endef
 
-bench-full: $(DONE)/wheel  ## Measure a grid of works, and draw how costs grow; reports/bench-full
-	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+bench: $(DONE)/bench-tools  ## Measure all that has a goal beside others, half an hour; reports/bench
+	rm -rf reports/bench
+	@echo "Seven programs, half an hour; the machine should have nothing else to do."
+	$(call measure,1,10,messages beside a floor and other servers,compare)
+	$(call measure,2,4,how costs grow up to 10000 connections beside a floor,growth)
+	$(call measure,3,4,latency at half load beside a floor,latency)
+	$(call measure,4,3,handshakes beside a floor and other servers,handshakes \
+	    --loops uvloop --count 10000 --peer-rounds 3)
+	$(call measure,5,3,idle connections and their memory beside other servers,idle)
+	$(call measure,6,1,PONGs and broadcasts while a callback blocks,blocked)
+	$(call measure,7,2,broadcasts while 1 % of the clients stall,slow --rounds 7)
+	$(BIN)/python -m benchmarks.goals reports/bench
+
+bench-full: bench  ## Measure that, and a grid that shows how costs grow, 2 hours; reports/bench-full
 	$(BIN)/python -m benchmarks.compare --grid --rounds 3 --seconds 0.5 --report reports/bench-full
 
-bench-compression: $(DONE)/wheel  ## Measure compression, also beside other servers, 10 minutes
-	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+bench-compression: $(DONE)/bench-tools  ## Measure compression, also beside other servers, 10 minutes
 	for program in memory broadcast bomb levels echo; do $(BIN)/python -m benchmarks.$$program; done
 
-bench-http: $(DONE)/wheel wrk  ## Measure HTTP, handshakes, TLS and slow clients, half an hour
-	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
+bench-http: $(DONE)/bench-tools wrk  ## Measure HTTP, handshakes, TLS and slow clients, half an hour
 	for program in requests handshakes wss slow_clients "slow_clients --tls"; do \
 	    $(BIN)/python -m benchmarks.$$program; done
 
@@ -161,6 +174,10 @@ $(DONE)/wheel: $(DONE)/venv $(SOURCES)
 
 $(DONE)/test-tools: $(DONE)/venv pyproject.toml
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(DONE)/bench-tools: $(DONE)/wheel benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt
 	@touch $@
 
 $(DONE)/dev-tools: $(DONE)/venv pyproject.toml

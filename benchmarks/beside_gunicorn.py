@@ -191,7 +191,7 @@ def main() -> None:
             report.data.append(dataclasses.asdict(outcome))
             progress(" ".join(table.rows[-1]))
     report.notes.append("All clients were open, and echoed, while the second line was measured.")
-    report.publish()
+    report.publish(options.report)
 
 
 if __name__ == "__main__":

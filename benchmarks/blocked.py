@@ -12,6 +12,8 @@ take the time until the PONG. The callback broadcasts when it begins, and anothe
 server ten times a second (while the lock is held, no other Python thread can). A broadcast takes
 from the call until the last of the clients has it, by a clock that is the same for both processes.
 
+Then other servers sleep in a handler, and 200 clients send PINGs to them.
+
 Goals: PONGs within 0.3 ms in the median and 25 ms at worst, broadcasts within 50 ms, and no
 connection is closed. The client is written in Python, and its own time is part of what is measured.
 """
@@ -27,12 +29,23 @@ from typing import TYPE_CHECKING
 
 from benchmarks.common.client import Client
 from benchmarks.common.process import running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import (
+    Report,
+    Table,
+    Verdict,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
+from benchmarks.common.turns import OURS, start
 from benchmarks.common.wire import PING, PONG, TEXT, ProtocolError, frame, parse_header
+from benchmarks.servers.peers import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PEERS = ("picows", "websockets", "aiohttp")
 MODES = ("none", "sleep", "hold", "spin")
 PONG_MEDIAN_GOAL, PONG_WORST_GOAL, BROADCAST_GOAL = 0.0003, 0.025, 0.05
 INTERVAL = 0.0005
@@ -45,6 +58,7 @@ class Outcome:
     """What happened in one mode; times in seconds."""
 
     mode: str
+    server: str = OURS
     pongs: list[float] = dataclasses.field(default_factory=list)
     broadcasts: list[float] = dataclasses.field(default_factory=list)
     unanswered: int = 0
@@ -114,15 +128,17 @@ def watch(pingers: Sequence[Pinger], seconds: float) -> None:
                 by_descriptor[descriptor].read(arrived)
 
 
-def run(mode: str, seconds: int, clients: int) -> Outcome:
+def run(mode: str, seconds: int, clients: int, name: str = OURS) -> Outcome:
     """Have a callback block, and watch the others.
 
     Raises:
         ProtocolError: a connection was closed.
     """
-    outcome = Outcome(mode)
+    outcome = Outcome(mode, name)
     arrivals: dict[int, int] = {}
-    with running("serve_blocking") as server, contextlib.ExitStack() as stack:
+    is_ours = name == OURS
+    process = running("serve_blocking") if is_ours else start(name, mode)
+    with process as server, contextlib.ExitStack() as stack:
         pingers = [
             Pinger(stack.enter_context(Client(server.address)), outcome, arrivals)
             for _ in range(clients)
@@ -131,7 +147,8 @@ def run(mode: str, seconds: int, clients: int) -> Outcome:
         outcome.pongs.clear()
         arrivals.clear()
         blocker = stack.enter_context(Client(server.address))
-        blocker.socket.sendall(frame(TEXT, f"{mode} {seconds}".encode()))
+        text = f"{mode} {seconds}" if is_ours else str(seconds)
+        blocker.socket.sendall(frame(TEXT, text.encode()))
         watch(pingers, seconds)
         outcome.unanswered = sum(pinger.sent_at is not None for pinger in pingers)
         while blocker.read_message().payload != b"done":
@@ -140,17 +157,27 @@ def run(mode: str, seconds: int, clients: int) -> Outcome:
     return outcome
 
 
-def row(outcome: Outcome) -> Sequence[str]:
-    """Return the line of the table."""
-    pongs, broadcasts = sorted(outcome.pongs), outcome.broadcasts
-    median, worst = statistics.median(pongs), pongs[-1]
+def verdict(outcome: Outcome) -> Verdict:
+    """Say whether the goals are met."""
+    median, worst = statistics.median(outcome.pongs), max(outcome.pongs)
     met = (
         median <= PONG_MEDIAN_GOAL
         and worst <= PONG_WORST_GOAL
-        and max(broadcasts) <= BROADCAST_GOAL
+        and max(outcome.broadcasts) <= BROADCAST_GOAL
         and outcome.unanswered == 0
     )
-    times = (median, pongs[int(len(pongs) * 0.99)], worst)
+    return Verdict(
+        f"a callback that blocks, {outcome.mode}: PONGs within {PONG_MEDIAN_GOAL * 1e3:g} ms,"
+        f" at worst {PONG_WORST_GOAL * 1e3:g}, broadcasts {BROADCAST_GOAL * 1e3:g}",
+        f"{median * 1e3:.2f} ms, at worst {worst * 1e3:.2f}, {max(outcome.broadcasts) * 1e3:.2f}",
+        met,
+    )
+
+
+def row(outcome: Outcome) -> Sequence[str]:
+    """Return the line of the table."""
+    pongs, broadcasts = sorted(outcome.pongs), outcome.broadcasts
+    times = (statistics.median(pongs), pongs[int(len(pongs) * 0.99)], pongs[-1])
     return (
         outcome.mode,
         str(len(pongs)),
@@ -159,13 +186,25 @@ def row(outcome: Outcome) -> Sequence[str]:
         str(len(broadcasts)),
         f"{statistics.median(broadcasts) * 1e3:.2f}",
         f"{max(broadcasts) * 1e3:.2f}",
-        "yes" if met else "NO",
+        "yes" if verdict(outcome).is_met else "NO",
     )
+
+
+def peer_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return how long PONGs of everybody take."""
+    columns = ("server", "PONGs", "median", "worst", "unanswered")
+    table = Table("PONGs in ms while a handler sleeps", columns)
+    for one in outcomes:
+        times = (statistics.median(one.pongs), max(one.pongs)) if one.pongs else ()
+        shown = [f"{value * 1e3:.2f}" for value in times] or ["", ""]
+        table.rows.append((one.server, str(len(one.pongs)), *shown, str(one.unanswered)))
+    return table
 
 
 def main() -> None:
     """Read the command line, block, and print."""
     arguments = parser(__doc__)
+    add_servers(arguments, PEERS)
     arguments.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     arguments.add_argument("--seconds", type=whole_number, default=5, help="to block for")
     arguments.add_argument("--clients", type=whole_number, default=200, help="that send PINGs")
@@ -183,13 +222,21 @@ def main() -> None:
         "goals met",
     )
     table = Table("Times in ms while a callback blocks", columns)
-    report = Report("A callback that blocks", vars(options), tables=[table])
+    report = Report("A callback that blocks", vars(options), PACKAGES, tables=[table])
+    outcomes = []
     for mode in options.modes:
-        outcome = run(mode, options.seconds, options.clients)
-        table.rows.append(row(outcome))
-        report.data.append(dataclasses.asdict(outcome))
+        outcomes.append(run(mode, options.seconds, options.clients))
+        table.rows.append(row(outcomes[-1]))
         progress(" ".join(table.rows[-1]))
-    report.publish()
+    report.goals += map(verdict, outcomes)
+    for peer in options.servers:
+        progress(f"{peer} sleeps")
+        outcomes.append(run("sleep", options.seconds, options.clients, peer))
+    asleep = [one for one in outcomes if one.mode == "sleep"]
+    if asleep:
+        report.tables.append(peer_table(asleep))
+    report.data += map(dataclasses.asdict, outcomes)
+    report.publish(options.report)
 
 
 if __name__ == "__main__":

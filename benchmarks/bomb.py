@@ -293,7 +293,7 @@ def main() -> None:
     )
     report = Report("Deflate bombs", vars(options), tables=[table])
     for attack in attacks():
-        outcomes = run(attack, **vars(options))
+        outcomes = run(attack, options.rounds, context_takeover=options.context_takeover)
         table.rows.append(row(attack, outcomes))
         progress(f"{attack.name}: {outcomes[0].memory_growth / MIB:.2f} MiB")
         report.data += [
@@ -301,7 +301,7 @@ def main() -> None:
             for number, outcome in enumerate(outcomes)
         ]
     report.notes.append(NOTE)
-    report.publish()
+    report.publish(options.report)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def main() -> None:
     arguments.add_argument("--warm-up", type=whole_number, default=50, help="broadcasts before")
     options = arguments.parse_args()
     raise_file_limit(len(SERVERS) * options.connections + 100)
-    report(options, run(options)).publish()
+    report(options, run(options)).publish(options.report)
 
 
 if __name__ == "__main__":

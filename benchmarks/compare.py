@@ -11,6 +11,9 @@ no server can do without. The others are Python servers whose handler, in Python
 and sends it. They have no compression, no keepalive, no limits that matter, and no access log, and
 the fastest event loop that they can have.
 
+"handy_ws, from a thread" is handy_ws where not the callback broadcasts, but another thread that it
+hands each message to.
+
 Without arguments it measures the works that handy_ws has goals for, and says whether they are met;
 `--grid` measures many more, and draws how the costs grow. `--report` writes everything to a folder:
 JSON, Markdown, and the pictures as SVG.
@@ -20,26 +23,27 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.common.native import native
-from benchmarks.common.native_load import Figures, NativeLoad
 from benchmarks.common.plots import draw
-from benchmarks.common.process import Server, cores, raise_file_limit, running, started
-from benchmarks.common.report import Report, Table, add_servers, parser, progress, whole_number
-from benchmarks.common.works import GOALS, GRID, Work
+from benchmarks.common.process import cores, raise_file_limit
+from benchmarks.common.report import (
+    Report,
+    Table,
+    Verdict,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
+from benchmarks.common.turns import FLOOR, OURS, THREADED, Contender, median_ratio, take_turns
+from benchmarks.common.works import GOALS, GRID, SHOWN, Work, work_named
 from benchmarks.servers.peers import PACKAGES, PEERS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
-OURS, FLOOR = "handy_ws", "floor"
-# Clients that are asked nothing for a while answer no PING.
-QUIET = ("--ping-interval", "1000000")
 NOTE = """\
 Medians of {rounds} rounds ({peer_rounds} for the other servers) of about {seconds:g} s for each
 work. CPU time is the server's, user and system, for each message, or for each delivery of one that
@@ -47,87 +51,43 @@ goes to all. "To floor" and "handy_ws to it" are medians of the rounds' ratios. 
 busy all the time, the rate is the client's."""
 
 
-@dataclasses.dataclass
-class Contender:
-    """A server, and what was found out about it."""
-
-    name: str
-    figures: dict[Work, list[Figures]] = dataclasses.field(default_factory=dict)
-
-    def start(self, does: str) -> AbstractContextManager[Server]:
-        """Start it, to do that."""
-        if self.name == FLOOR:
-            return started([native(FLOOR), does])
-        if self.name == OURS:
-            return running("serve_handy_ws", ("--does", does, *QUIET))
-        peer = PEERS[self.name]
-        return running(peer.module, (*peer.arguments, "--does", does))
-
-    def costs(self, work: Work) -> list[float]:
-        """Return the microseconds for each message, round by round."""
-        return [one.microseconds for one in self.figures.get(work, ())]
-
-    def median(self, work: Work, value: str) -> float:
-        """Return the median of a property of the figures."""
-        return float(statistics.median(getattr(one, value) for one in self.figures[work]))
-
-
-def ratio(one: Contender, other: Contender, work: Work) -> float:
-    """Return how many times what the other one needs one needs, in the rounds that both had."""
-    pairs = zip(one.costs(work), other.costs(work), strict=False)
-    return statistics.median(a / b for a, b in pairs)
-
-
-def measure(contender: Contender, works: Sequence[Work], seconds: float) -> None:
-    """Measure a server with all works, a process for each thing that it has to do."""
-    for does, group in groupby(works, key=lambda work: work.does):
-        with contender.start(does) as server:
-            for work in group:
-                with NativeLoad(server, work) as load:
-                    figures = load.measure(seconds)
-                contender.figures.setdefault(work, []).append(figures)
-                progress(
-                    f"{contender.name}, {work.name}: {figures.microseconds:.3f} us CPU,"
-                    f" {figures.rate:.0f}/s"
-                )
-
-
 def run(options: argparse.Namespace) -> list[Contender]:
     """Measure all of them in turn, as often as asked."""
-    found = [Contender(OURS), Contender(FLOOR), *(Contender(name) for name in options.servers)]
-    works = sorted(options.works)
-    for number in range(options.rounds):
-        progress(f"round {number + 1} of {options.rounds}")
-        takes_part = found if number < options.peer_rounds else found[:2]
-        # Back and forth, so that nobody always comes after the same one.
-        for contender in takes_part[:: -1 if number % 2 else 1]:
-            measure(contender, works, options.seconds)
+    found = [Contender(name) for name in (OURS, FLOOR, *options.servers)]
+    if any(work.kind == "broadcast" for work in options.works):
+        found.append(Contender(THREADED))
+    take_turns(found, options.works, options)
     return found
 
 
-def goal_table(found: Sequence[Contender], works: Sequence[Work]) -> Table:
-    """Return how far the goals are met."""
-    table = Table(
-        "Goals",
-        ("work", "floor, us", "handy_ws, us", "to floor", "least to most", "goal", "met"),
-    )
+def verdicts(found: Sequence[Contender], works: Sequence[Work]) -> Iterator[Verdict]:
+    """Yield how far the goals are met."""
     ours, floor = found[:2]
     for work in works:
         if work in GOALS:
             ratios = [a / b for a, b in zip(ours.costs(work), floor.costs(work), strict=True)]
             cost, middle = ours.median(work, "microseconds"), statistics.median(ratios)
-            table.rows.append(
-                (
-                    work.name,
-                    f"{floor.median(work, 'microseconds'):.3f}",
-                    f"{cost:.3f}",
-                    f"{middle:.3f}",
-                    f"{min(ratios):.3f} to {max(ratios):.3f}",
-                    str(GOALS[work]),
-                    "yes" if GOALS[work].is_met(middle, cost) else "NO",
-                )
+            yield Verdict(
+                f"{work.name}: CPU time at most {GOALS[work]}",
+                f"{middle:.3f} x floor ({min(ratios):.3f} to {max(ratios):.3f}), {cost:.3f} us",
+                GOALS[work].is_met(middle, cost),
             )
-    return table
+    if peers(found):
+        lines = list(behind(found, works))
+        yield Verdict("messages: less CPU time than all others", "; ".join(lines), not lines)
+
+
+def goal_table(verdicts: Sequence[Verdict]) -> Table:
+    """Return them for people."""
+    rows: list[Sequence[str]] = [
+        (one.goal, one.figure, "yes" if one.is_met else "NO") for one in verdicts
+    ]
+    return Table("Goals", ("goal", "handy_ws", "met"), rows)
+
+
+def peers(found: Sequence[Contender]) -> list[Contender]:
+    """Return the other servers."""
+    return [contender for contender in found if contender.name in PEERS]
 
 
 def work_table(found: Sequence[Contender], work: Work) -> Table:
@@ -148,14 +108,16 @@ def work_table(found: Sequence[Contender], work: Work) -> Table:
     )
     ours, floor = found[:2]
     for contender in found:
+        if work not in contender.figures:
+            continue
         costs = contender.costs(work)
         table.rows.append(
             (
                 contender.name,
                 f"{statistics.median(costs):.3f}",
                 f"{min(costs):.3f} to {max(costs):.3f}",
-                f"{ratio(contender, floor, work):.2f}",
-                f"{ratio(ours, contender, work):.2f}",
+                f"{median_ratio(costs, floor.costs(work)):.2f}",
+                f"{median_ratio(ours.costs(work), costs):.2f}",
                 f"{contender.median(work, 'rate'):.0f}",
                 f"{contender.median(work, 'p50') * 1e3:.2f}",
                 f"{contender.median(work, 'p99') * 1e3:.2f}",
@@ -169,8 +131,8 @@ def behind(found: Sequence[Contender], works: Sequence[Work]) -> Iterator[str]:
     """Yield what handy_ws is not ahead in."""
     ours = found[0]
     for work in works:
-        for peer in found[2:]:
-            times = ratio(ours, peer, work)
+        for peer in peers(found):
+            times = median_ratio(ours.costs(work), peer.costs(work))
             if times >= 1:
                 yield f"{work.name}: {times:.2f} times what {peer.name} needs"
 
@@ -179,10 +141,7 @@ def report(options: argparse.Namespace, found: Sequence[Contender]) -> Report:
     """Put it all together."""
     works = sorted(options.works)
     server_core, client_core = cores()
-    notes = [NOTE.format(**vars(options))]
-    if found[2:]:
-        lines = list(behind(found, works))
-        notes.append(f"Ahead of all others: {'NO' if lines else 'yes'}. {'; '.join(lines)}".strip())
+    goals = list(verdicts(found, works))
     settings = {"server core": server_core, "client core": client_core}
     settings |= {name: getattr(options, name) for name in ("servers", "rounds", "peer_rounds")}
     settings["seconds"] = options.seconds
@@ -190,8 +149,8 @@ def report(options: argparse.Namespace, found: Sequence[Contender]) -> Report:
         "Messages",
         settings,
         PACKAGES,
-        [goal_table(found, works), *(work_table(found, work) for work in works)],
-        notes,
+        [*([goal_table(goals)] if goals else []), *(work_table(found, work) for work in works)],
+        [NOTE.format(**vars(options))],
         [
             {
                 "server": contender.name,
@@ -201,14 +160,8 @@ def report(options: argparse.Namespace, found: Sequence[Contender]) -> Report:
             for contender in found
             for work, figures in contender.figures.items()
         ],
+        goals,
     )
-
-
-def work_named(text: str) -> Work:
-    """Read a work as the client is told of it, for `argparse`: ``echo:64:1:32:binary``."""
-    kind, *numbers, payload = text.split(":")
-    connections, depth, size = map(whole_number, numbers)
-    return Work(kind, connections, depth, size, payload)
 
 
 def main() -> None:
@@ -227,8 +180,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=whole_number, default=7)
     arguments.add_argument("--peer-rounds", type=whole_number, default=3, help="of other servers")
     arguments.add_argument("--seconds", type=float, default=1.0, help="for each work in each round")
-    arguments.add_argument("--report", type=Path, help="a folder to write everything to")
-    arguments.set_defaults(works=list(GOALS))
+    arguments.set_defaults(works=SHOWN)
     options = arguments.parse_args()
     raise_file_limit(max(work.connections for work in options.works) + 100)
     found = run(options)
@@ -237,6 +189,7 @@ def main() -> None:
         costs = {
             contender.name: {work: contender.costs(work) for work in options.works}
             for contender in found
+            if contender.name != THREADED  # it has no part in most of the works
         }
         names = draw(costs, sorted(options.works), options.report)
         progress(f"{options.report}: {', '.join(names)}")

@@ -230,7 +230,7 @@ def judge(comparisons: Sequence[Comparison], different: str) -> None:
 
 def options() -> argparse.ArgumentParser:
     """Return what the command line can say."""
-    arguments = parser(__doc__)
+    arguments = parser(__doc__, reports=False)
     either = arguments.add_mutually_exclusive_group()
     either.add_argument("--update", action="store_true", help=f"write {BASELINE.name}")
     either.add_argument("--works", nargs="+", metavar="NAME", help="only these")

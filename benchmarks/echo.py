@@ -229,7 +229,7 @@ def main() -> None:
     )
     options = arguments.parse_args()
     raise_file_limit(options.connections + 100)
-    report(options, run(options)).publish()
+    report(options, run(options)).publish(options.report)
 
 
 if __name__ == "__main__":

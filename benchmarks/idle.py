@@ -1,10 +1,13 @@
-"""What connections cost a handy_ws server on which nothing happens: CPU time and context switches.
+"""What connections cost a server on which nothing happens: CPU time, and memory.
 
-5,000 clients connect and say nothing. First the server sends no PINGs while it is measured, then
-one to each client in every 20 seconds, which is the default, and the clients answer.
+5,000 clients connect to handy_ws and say nothing. First the server sends no PINGs while it is
+measured, then one to each client in every 20 seconds, which is the default, and the clients answer.
+Then it is measured how much the anonymous memory of servers (heap and stacks; the kernel's socket
+buffers are not in it) grows by 1,000 clients, and by 10,000, each of which has sent a short text
+and got it back, without compression.
 
-Goal: without PINGs less than 0.05 % of a core. It is not quite 0, and there is a context switch a
-second, because the main thread looks for signals that often.
+Goals: without PINGs less than 0.05 % of a core; it is not quite 0, and there is a context switch a
+second, because the main thread looks for signals that often. At most 1.5 KB for each connection.
 """
 
 from __future__ import annotations
@@ -17,14 +20,26 @@ from typing import TYPE_CHECKING
 
 from benchmarks.common.client import Client
 from benchmarks.common.process import raise_file_limit, running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
-from benchmarks.common.wire import PING, PONG, ProtocolError, frame, parse_header
+from benchmarks.common.report import (
+    Report,
+    Table,
+    Verdict,
+    add_servers,
+    parser,
+    progress,
+    whole_number,
+)
+from benchmarks.common.turns import OURS, start
+from benchmarks.common.wire import PING, PONG, TEXT, ProtocolError, frame, parse_header
+from benchmarks.servers.peers import PACKAGES, PEERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 NEVER, DEFAULT = 1e6, 20.0
-GOAL = 0.0005
+GOAL, BYTES_GOAL = 0.0005, 1500
+USUAL_PEERS = ("websockets", "aiohttp", "picows")
+EARLIER = 100  # connections, so that what is made once is there
 READ_SIZE = 1 << 12
 
 
@@ -77,6 +92,51 @@ def run(ping_interval: float, connections: int, seconds: int) -> Outcome:
         return Outcome(ping_interval, elapsed, server.cpu_seconds() - before, switches, pings)
 
 
+def memory(name: str, counts: Sequence[int]) -> dict[int, float]:
+    """Return the bytes for each connection of a server, by the number of connections."""
+    found = {}
+    with start(name, "echo") as server, contextlib.ExitStack() as stack:
+
+        def connect() -> None:
+            client = stack.enter_context(Client(server.address))
+            client.echo(frame(TEXT, b"hello"))
+
+        for _ in range(EARLIER):
+            connect()
+        server.cpu_seconds()  # waits until it sleeps
+        before, opened = server.anonymous_bytes(), 0
+        for count in sorted(counts):
+            for _ in range(count - opened):
+                connect()
+            opened = count
+            server.cpu_seconds()
+            found[count] = (server.anonymous_bytes() - before) / count
+    progress(f"{name}: " + ", ".join(f"{size:.0f} B at {count}" for count, size in found.items()))
+    return found
+
+
+def memory_table(found: dict[str, dict[int, float]]) -> Table:
+    """Return the bytes for each connection."""
+    counts = list(found[OURS])
+    columns = ("server", *(f"{count} connections, B each" for count in counts))
+    rows: list[Sequence[str]] = [
+        (name, *(f"{sizes[count]:.0f}" for count in counts)) for name, sizes in found.items()
+    ]
+    return Table("Memory of idle connections", columns, rows)
+
+
+def verdicts(outcomes: Sequence[Outcome], sizes: dict[int, float]) -> Iterator[Verdict]:
+    """Yield which goals are met."""
+    for outcome in outcomes:
+        if outcome.pings == 0:
+            part = outcome.cpu_seconds / outcome.seconds
+            goal = f"idle connections: less than {GOAL * 100:g} % of a core"
+            yield Verdict(goal, f"{part * 100:.3f} %", part < GOAL)
+    for count, size in sizes.items():
+        goal = f"{count} idle connections: at most {BYTES_GOAL} B each"
+        yield Verdict(goal, f"{size:.0f} B", size <= BYTES_GOAL)
+
+
 def row(outcome: Outcome) -> Sequence[str]:
     """Return the line of the table."""
     is_quiet = outcome.pings == 0
@@ -94,10 +154,14 @@ def row(outcome: Outcome) -> Sequence[str]:
 def main() -> None:
     """Read the command line, wait, and print."""
     arguments = parser(__doc__)
+    add_servers(arguments, PEERS, USUAL_PEERS)
     arguments.add_argument("--connections", type=whole_number, default=5000)
     arguments.add_argument("--seconds", type=whole_number, default=20)
+    arguments.add_argument(
+        "--crowds", nargs="+", type=whole_number, default=[1000, 10_000], help="whose memory counts"
+    )
     options = arguments.parse_args()
-    raise_file_limit(options.connections + 100)
+    raise_file_limit(max(options.connections, *options.crowds) + EARLIER + 100)
     columns = (
         "server",
         "seconds",
@@ -108,13 +172,18 @@ def main() -> None:
         f"< {GOAL * 100:g} %",
     )
     table = Table(f"{options.connections} idle connections", columns)
-    report = Report("Idle connections", vars(options), tables=[table])
+    outcomes = []
     for ping_interval in (NEVER, DEFAULT):
-        outcome = run(ping_interval, options.connections, options.seconds)
-        table.rows.append(row(outcome))
-        report.data.append(dataclasses.asdict(outcome))
+        outcomes.append(run(ping_interval, options.connections, options.seconds))
+        table.rows.append(row(outcomes[-1]))
         progress(" ".join(table.rows[-1]))
-    report.publish()
+    sizes = {name: memory(name, options.crowds) for name in (OURS, *options.servers)}
+    data = [dataclasses.asdict(outcome) for outcome in outcomes]
+    data += [{"server": name, "bytes_per_connection": found} for name, found in sizes.items()]
+    goals = list(verdicts(outcomes, sizes[OURS]))
+    tables = [table, memory_table(sizes)]
+    report = Report("Idle connections", vars(options), PACKAGES, tables, [], data, goals)
+    report.publish(options.report)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def main() -> None:
                 f"round {number + 1} of {options.rounds}, {setting.size} bytes, {setting.name}: "
                 f"{setting.microseconds[-1]:.1f} us, {setting.percent:.0f} %"
             )
-    report(options, measured).publish()
+    report(options, measured).publish(options.report)
 
 
 if __name__ == "__main__":

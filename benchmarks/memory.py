@@ -141,7 +141,7 @@ def main() -> None:
     for setting in measured:
         measure(setting, options.connections, options.earlier)
         progress(f"{setting.name}: {setting.bytes_per_connection}")
-    report(measured, options.connections, options.earlier).publish()
+    report(measured, options.connections, options.earlier).publish(options.report)
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def main() -> None:
         [cost_table(results, mode) for mode in options.modes],
         [NOTE.format(**vars(options)), goal(results, options.modes)],
         [dataclasses.asdict(result) for result in results],
-    ).publish()
+    ).publish(options.report)
 
 
 if __name__ == "__main__":

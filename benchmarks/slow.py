@@ -29,7 +29,7 @@ from benchmarks.common.client import Client
 from benchmarks.common.listeners import Listeners
 from benchmarks.common.payloads import json_texts
 from benchmarks.common.process import Server, raise_file_limit, running
-from benchmarks.common.report import Report, Table, parser, progress, whole_number
+from benchmarks.common.report import Report, Table, Verdict, parser, progress, whole_number
 from benchmarks.common.wire import CLOSE, TEXT, ProtocolError, frame
 
 if TYPE_CHECKING:
@@ -240,15 +240,28 @@ def settle(crowd: Crowd, outcome: Outcome) -> None:
     outcome.expected = crowd.broadcast + outcome.stats["sends"]
 
 
+def verdict(outcome: Outcome, options: argparse.Namespace) -> Verdict:
+    """Say whether the goals are met."""
+    ratio = statistics.median(outcome.ratios)
+    memory = outcome.growth / (options.silent * options.limit)
+    stats = outcome.stats
+    exact = stats["messages_sent"] == outcome.received
+    if outcome.policy != "close":  # whoever is closed gets no broadcasts any more
+        exact &= stats["messages_dropped"] == outcome.expected - outcome.received
+    return Verdict(
+        f"{options.silent} of {options.connections} clients stalled, {outcome.policy}:"
+        f" at least {RATE_GOAL:g} of the rate, memory at most {MEMORY_GOAL:g} x the limits",
+        f"{ratio:.3f} of the rate, {memory:.2f} x the limits"
+        f", counters {'exact' if exact else 'NOT exact'}",
+        ratio >= RATE_GOAL and memory <= MEMORY_GOAL and exact,
+    )
+
+
 def row(outcome: Outcome, options: argparse.Namespace) -> Sequence[str]:
     """Return the line of the table."""
     ratio = statistics.median(outcome.ratios)
     bound = options.silent * options.limit
     stats = outcome.stats
-    exact = stats["messages_sent"] == outcome.received
-    if outcome.policy != "close":  # whoever is closed gets no broadcasts any more
-        exact &= stats["messages_dropped"] == outcome.expected - outcome.received
-    met = ratio >= RATE_GOAL and outcome.growth <= MEMORY_GOAL * bound and exact
     return (
         outcome.policy,
         f"{statistics.median(turn.rate for turn in outcome.free):.0f}",
@@ -262,7 +275,7 @@ def row(outcome: Outcome, options: argparse.Namespace) -> Sequence[str]:
         str(outcome.received),
         str(stats["messages_sent"]),
         str(stats["messages_dropped"]),
-        "yes" if met else "NO",
+        "yes" if verdict(outcome, options).is_met else "NO",
     )
 
 
@@ -298,8 +311,9 @@ def main() -> None:
     for policy in options.policies:
         outcome = run(policy, options)
         table.rows.append(row(outcome, options))
+        report.goals.append(verdict(outcome, options))
         report.data.append(dataclasses.asdict(outcome) | {"ratios": outcome.ratios})
-    report.publish()
+    report.publish(options.report)
 
 
 if __name__ == "__main__":

@@ -330,7 +330,7 @@ def main() -> None:
         tables=[memory_table(outcome), latency_table(outcome), lateness_table(outcome)],
         notes=[NOTE.format(**vars(options)), left],
         data=[dataclasses.asdict(outcome)],
-    ).publish()
+    ).publish(options.report)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from benchmarks.common.report import (
     progress,
     whole_number,
 )
+from benchmarks.common.turns import median_ratio
 from benchmarks.common.wire import TEXT, ProtocolError, frame
 
 if TYPE_CHECKING:
@@ -177,15 +178,11 @@ def cost_table(crews: dict[Contender, Crew], work: str) -> Table:
                 f"{statistics.median(plain):.2f}",
                 f"{statistics.median(tls):.2f}",
                 f"{min(tls):.2f} to {max(tls):.2f}",
-                f"{_ratio(tls, plain):.2f}",
-                f"{_ratio(tls, costs['handy_ws', 'wss']):.2f}",
+                f"{median_ratio(tls, plain):.2f}",
+                f"{median_ratio(tls, costs['handy_ws', 'wss']):.2f}",
             )
         )
     return table
-
-
-def _ratio(ones: Sequence[float], others: Sequence[float]) -> float:
-    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
 
 
 def main() -> None:
@@ -217,7 +214,7 @@ def main() -> None:
             {**dataclasses.asdict(contender), "costs": crew.costs}
             for contender, crew in crews.items()
         ],
-    ).publish()
+    ).publish(options.report)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Load from a compiled client, `benchmarks/native`'s `load`: it says in its source what it does.
 
-As with the load in Python it is a closed loop: a message is sent when another one has come.
+As with the load in Python it is a closed loop, where a message is sent when another one has come,
+unless it is to keep a pace.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ class Figures(load.Figures):
         p50: how long half of the messages took at most until they were back; 0 if nobody knows.
         p99: the same for 99 %.
         p999: the same for 99.9 %.
+        late_p99: how late the client was to send 99 % of the messages at most, at a fixed rate.
+        late_p999: the same for 99.9 %.
     """
 
     p50: float
     p99: float
     p999: float
+    late_p99: float
+    late_p999: float
 
 
 class NativeLoad:
@@ -64,7 +69,10 @@ class NativeLoad:
         return self._do(f"keep {count}")
 
     def pace(self, count: int, rate: float) -> Figures:
-        """Send that many messages at that rate, in messages a second, whatever comes back."""
+        """Send that many messages at that rate, in messages a second, whatever comes back.
+
+        Times count from when a message was to be sent, and those of a broadcast are everybody's.
+        """
         return self._do(f"pace {count} {rate}")
 
     def measure(self, seconds: float) -> Figures:

@@ -53,6 +53,8 @@ class Server:
 
     def __init__(self, pid: int, port: int) -> None:
         self.address = ("127.0.0.1", port)
+        #: Whether it waits when it has nothing to do, as a server should.
+        self.sleeps = True
         self._pid = pid
         self._proc = Path("/proc", str(pid))
 
@@ -62,14 +64,15 @@ class Server:
         It is that of all threads, also of those that have ended, by the process's own clock: to the
         nanosecond, but only for threads that sleep. What one has used since it began to run is
         added when it stops, or by the next tick of the kernel, which may be 4 ms later. Processes
-        that it has started, and that have not ended, count too.
+        that it has started, and that have not ended, count too. A server that never sleeps is not
+        waited for.
 
         Raises:
             RuntimeError: the server keeps running.
         """
         deadline = time.monotonic() + _IDLE_TIMEOUT
         pids = self._tree()
-        while not _are_asleep(pids):
+        while self.sleeps and not _are_asleep(pids):
             if time.monotonic() > deadline:
                 raise RuntimeError("the server has nothing to do, but keeps running")
             os.sched_yield()  # in case that there is one core for both

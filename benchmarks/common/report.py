@@ -16,12 +16,21 @@ import platform
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Report", "Table", "add_loops", "add_servers", "parser", "progress", "whole_number"]
+__all__ = [
+    "Report",
+    "Table",
+    "Verdict",
+    "add_loops",
+    "add_servers",
+    "parser",
+    "progress",
+    "whole_number",
+]
 
 
 @dataclasses.dataclass
@@ -43,6 +52,14 @@ class Table:
         return all(row[column][:1].isdigit() for row in self.rows if row[column])
 
 
+class Verdict(NamedTuple):
+    """A goal, what was measured, and whether that is good enough; `goals` collects them."""
+
+    goal: str
+    figure: str
+    is_met: bool
+
+
 @dataclasses.dataclass
 class Report:
     """All that a program has found out.
@@ -54,6 +71,7 @@ class Report:
         tables: for people.
         notes: what must be known to read the tables, a paragraph each.
         data: every single measurement, for programs.
+        goals: those that it has a figure for.
     """
 
     program: str
@@ -62,6 +80,7 @@ class Report:
     tables: list[Table] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     data: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    goals: list[Verdict] = dataclasses.field(default_factory=list)
 
     def publish(self, folder: Path | None = None) -> None:
         """Print it on the standard output, and write it to a folder if there is one."""
@@ -80,8 +99,10 @@ class Report:
             "program": self.program,
             "machine": machine,
             "versions": versions,
-            "settings": self.settings,
+            # Where it was written to is nobody's business.
+            "settings": {key: value for key, value in self.settings.items() if key != "report"},
             "measurements": self.data,
+            "goals": [goal._asdict() for goal in self.goals],
         }
         data = json.dumps(everything)
         print(text)
@@ -118,24 +139,36 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def parser(documentation: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose `--help` begins with the program's documentation."""
-    return argparse.ArgumentParser(
+def parser(documentation: str | None, *, reports: bool = True) -> argparse.ArgumentParser:
+    """Return a parser whose `--help` begins with the program's documentation.
+
+    It knows `--report`, for `Report.publish`, unless the program has no such report.
+    """
+    arguments = argparse.ArgumentParser(
         description=inspect.cleandoc(documentation or ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if reports:
+        arguments.add_argument("--report", type=Path, help="a folder to write everything to")
+    return arguments
 
 
-def add_servers(arguments: argparse.ArgumentParser, names: Iterable[str]) -> None:
+def add_servers(
+    arguments: argparse.ArgumentParser,
+    names: Iterable[str],
+    default: Sequence[str] | None = None,
+) -> None:
     """Let the command line choose those that are measured beside handy_ws."""
     everybody = list(names)
+    chosen = everybody if default is None else list(default)
     arguments.add_argument(
         "--servers",
         nargs="*",
         choices=everybody,
-        default=everybody,
+        default=chosen,
         metavar="NAME",
-        help=f"which, beside handy_ws: {', '.join(everybody)}; default all",
+        help=f"which, beside handy_ws: {', '.join(everybody)};"
+        f" default {'all' if chosen == everybody else ', '.join(chosen) or 'none'}",
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from benchmarks.common.report import whole_number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GOALS", "GRID", "Goal", "Work"]
+__all__ = ["GOALS", "GRID", "SHOWN", "Goal", "Work", "work_named"]
 
 _KIB = 1 << 10
 _MIB = 1 << 20
@@ -59,6 +61,13 @@ class Work:
         return self.depth * senders * receivers
 
 
+def work_named(text: str) -> Work:
+    """Read a work for `argparse`: ``echo:64:1:32:binary``."""
+    kind, *numbers, payload = text.split(":")
+    connections, depth, size = map(whole_number, numbers)
+    return Work(kind, connections, depth, size, payload)
+
+
 def _readable(size: int) -> str:
     if size % _MIB == 0:
         return f"{size // _MIB} MiB"
@@ -99,6 +108,12 @@ GOALS = {
 }
 
 
+_ALL_TO_ALL = Work("all", 32, 1, 128)
+
+#: What is measured if nothing else is asked for.
+SHOWN = [*GOALS, _ALL_TO_ALL]
+
+
 def _grid() -> list[Work]:
     sizes = (20, 32, 512, _KIB, 8 * _KIB, 16 * _KIB, _MIB)
     works = [
@@ -119,7 +134,7 @@ def _grid() -> list[Work]:
         for connections in (10, 100, 1000, 10_000)
         for depth in (1, 64)
     ]
-    return [*works, Work("all", 32, 1, 128), *(set(GOALS) - set(works))]
+    return [*works, _ALL_TO_ALL, *(set(GOALS) - set(works))]
 
 
 #: All the works, those with goals among them.

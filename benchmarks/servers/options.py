@@ -35,9 +35,9 @@ def command_line(documentation: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def add_does(parser: argparse.ArgumentParser) -> None:
+def add_does(parser: argparse.ArgumentParser, *more: str) -> None:
     """Let the command line choose what becomes of a message."""
-    parser.add_argument("--does", choices=("echo", "broadcast"), default="echo")
+    parser.add_argument("--does", choices=("echo", "broadcast", *more), default="echo")
 
 
 def tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:

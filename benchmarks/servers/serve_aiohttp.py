@@ -7,6 +7,7 @@ takeover is for the client's offer to decide.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from aiohttp import WSMsgType, web
@@ -49,11 +50,24 @@ async def broadcast(request: web.Request) -> web.WebSocketResponse:
     return websocket
 
 
+async def sleep(request: web.Request) -> web.WebSocketResponse:
+    """Sleep in the handler, for as many seconds as a message says."""
+    websocket = web.WebSocketResponse()
+    await websocket.prepare(request)
+    async for message in websocket:
+        if message.type is WSMsgType.TEXT:
+            time.sleep(float(message.data))  # noqa: ASYNC251 - what handlers that block do
+            await websocket.send_str("done")
+    return websocket
+
+
+HANDLERS = {"echo": echo, "broadcast": broadcast, "sleep": sleep}
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
     application = web.Application()
-    handler = broadcast if arguments.does == "broadcast" else echo
-    application.router.add_get("/", handler)
+    application.router.add_get("/", HANDLERS[arguments.does])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls(arguments), backlog=1024)
@@ -64,6 +78,6 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    add_does(parser)
+    add_does(parser, "sleep")
     given = parser.parse_args()
     run(serve(given), given.loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
@@ -51,9 +52,24 @@ class Broadcast(Echo):
             one.send(frame.msg_type, payload)
 
 
+class Sleep(Echo):
+    """Sleeps in its handler, for as many seconds as a message says."""
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Block, and say when it is over."""
+        if frame.msg_type == WSMsgType.TEXT:
+            time.sleep(float(frame.get_payload_as_ascii_text()))
+            transport.send(frame.msg_type, b"done")
+        else:
+            super().on_ws_frame(transport, frame)
+
+
+HANDLERS = {"echo": Echo, "broadcast": Broadcast, "sleep": Sleep}
+
+
 async def serve(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
-    listener = Broadcast if arguments.does == "broadcast" else Echo
+    listener = HANDLERS[arguments.does]
 
     def choose(_: WSUpgradeRequest) -> WSListener:
         return listener()
@@ -65,6 +81,6 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    add_does(parser)
+    add_does(parser, "sleep")
     given = parser.parse_args()
     run(serve(given), given.loop)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import websockets.speedups  # noqa: F401 - it must be there, or something else is measured
@@ -42,11 +43,22 @@ async def pass_on(connection: ServerConnection) -> None:
         everybody.remove(connection)
 
 
+async def sleep(connection: ServerConnection) -> None:
+    """Sleep in the handler, for as many seconds as a message says."""
+    with contextlib.suppress(ConnectionClosedError):
+        async for message in connection:
+            time.sleep(float(message))  # noqa: ASYNC251 - what handlers that block do
+            await connection.send("done")
+
+
+HANDLERS = {"echo": echo, "broadcast": pass_on, "sleep": sleep}
+
+
 async def serve_all(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
     extensions = None if arguments.deflate == "default" else [level_1(arguments.deflate)]
     async with serve(
-        pass_on if arguments.does == "broadcast" else echo,
+        HANDLERS[arguments.does],
         "127.0.0.1",
         0,
         ping_interval=None,
@@ -59,6 +71,6 @@ async def serve_all(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = command_line(__doc__)
-    add_does(parser)
+    add_does(parser, "sleep")
     arguments = parser.parse_args()
     run(serve_all(arguments), arguments.loop)

@@ -86,7 +86,8 @@ def test_bomb() -> None:
 
 
 def test_blocked() -> None:
-    tables, data = run("blocked", "--modes", "none", "hold", "--seconds", "1", "--clients", "10")
+    few = ("--seconds", "1", "--clients", "10", "--servers")
+    tables, data = run("blocked", "--modes", "none", "hold", *few)
     none, hold = data["measurements"]
     assert (none["mode"], hold["mode"]) == ("none", "hold")
     for one in (none, hold):
@@ -97,8 +98,11 @@ def test_blocked() -> None:
 
 
 def test_idle() -> None:
-    tables, data = run("idle", "--connections", "10", "--seconds", "1")
-    quiet, default = data["measurements"]
+    few = ("--connections", "10", "--seconds", "1", "--crowds", "20", "40")
+    tables, data = run("idle", "--servers", *few)
+    quiet, default, memory = data["measurements"]
+    assert memory["server"] == "handy_ws"
+    assert set(memory["bytes_per_connection"]) == {"20", "40"}
     assert (quiet["ping_interval"], quiet["pings"]) == (1e6, 0)
     assert default["ping_interval"] == 20.0
     assert "| no PINGs |" in tables
@@ -174,9 +178,10 @@ def test_compare_of_handy_ws_alone(tmp_path: Path) -> None:
     few = ("--works", *works, "--rounds", "2", "--peer-rounds", "1", "--seconds", "0.05")
     tables, data = run("compare", "--servers", *few, "--report", str(tmp_path))
     seen = {(one["server"], *one["work"].values()) for one in data["measurements"]}
-    assert len(seen) == 2 * len(works)
+    assert len(seen) == 2 * len(works) + 1
+    assert ("handy_ws, from a thread", "broadcast", 4, 2, 10, "binary") in seen
     for one in data["measurements"]:
-        assert len(one["figures"]) == 2
+        assert len(one["figures"]) == (1 if "thread" in one["server"] else 2)
         for figures in one["figures"]:
             assert figures["messages"] > 0
             assert figures["server_cpu"] > 0
@@ -191,10 +196,41 @@ def test_compare_of_handy_ws_alone(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_compare_says_which_goals_are_met() -> None:
     few = ("--rounds", "1", "--seconds", "0.02")
-    tables, _ = run("compare", "--servers", *few, "--works", "echo:64:1:32:binary")
+    tables, data = run("compare", "--servers", *few, "--works", "echo:64:1:32:binary")
     (line,) = [line for line in tables.splitlines() if line.endswith(("| yes |", "| NO |"))]
-    assert line.startswith("| echo, 64 x 1, 32 B |")
-    assert "| 1.1 x floor |" in line
+    assert line.startswith("| echo, 64 x 1, 32 B: CPU time at most 1.1 x floor |")
+    (goal,) = data["goals"]
+    assert goal["is_met"] == line.endswith("| yes |")
+
+
+@pytest.mark.timeout(300)
+def test_latency_of_handy_ws_alone() -> None:
+    works = ("echo:2:1:32:binary", "broadcast:3:1:10:binary")
+    few = ("--rounds", "1", "--seconds", "0.05", "--works", *works)
+    tables, data = run("latency", "--servers", *few)
+    measured = [(one["server"], one["work"]["kind"]) for one in data["measurements"]]
+    for server, times in (("handy_ws", 1), ("floor", 2)):  # at its own half, and at ours
+        assert measured.count((server, "echo")) == measured.count((server, "broadcast")) == times
+    assert measured.count(("handy_ws, spinning", "echo")) == 1
+    assert ("handy_ws, spinning", "broadcast") not in measured
+    for one in data["measurements"]:
+        (figures,) = one["figures"]
+        assert one["rate"] > 0
+        assert 0 < figures["p50"] <= figures["p99"] <= figures["p999"]
+        assert 0 < figures["late_p99"] <= figures["late_p999"]
+    assert "### broadcast, 3 x 1, 10 B: half of everybody's own most" in tables
+    assert len(data["goals"]) == 2
+
+
+@pytest.mark.timeout(300)
+def test_growth_of_handy_ws_alone(tmp_path: Path) -> None:
+    few = ("--rounds", "1", "--seconds", "0.02", "--connections", "4", "2")
+    tables, data = run("growth", "--servers", *few, "--report", str(tmp_path))
+    counts = [one["work"]["connections"] for one in data["measurements"]]
+    assert counts == [2, 4] * 4
+    assert "### broadcast, 128 B, by connections" in tables
+    assert len(data["goals"]) == 2
+    assert "report" not in data["settings"]
 
 
 def test_wss_of_handy_ws_alone() -> None:

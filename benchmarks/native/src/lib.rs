@@ -4,6 +4,7 @@
 //! or its port if it is a server: the programs in Python start them and make sense of it.
 
 pub mod frames;
+pub mod tally;
 
 use std::error::Error;
 use std::path::Path;
