@@ -47,8 +47,9 @@ if TYPE_CHECKING:
 NOTE = """\
 Medians of {rounds} rounds ({peer_rounds} for the other servers) of about {seconds:g} s for each
 work. CPU time is the server's, user and system, for each message, or for each delivery of one that
-goes to all. "To floor" and "handy_ws to it" are medians of the rounds' ratios. Where the client was
-busy all the time, the rate is the client's."""
+goes to all. "To floor" and "handy_ws to it" are medians of the rounds' ratios. In a round handy_ws
+and the floor run at the same time and are asked in turn. Where the client was busy all the time,
+the rate is the client's."""
 
 
 def run(options: argparse.Namespace) -> list[Contender]:

@@ -77,10 +77,14 @@ class NativeLoad:
 
     def measure(self, seconds: float) -> Figures:
         """Warm up, and then measure for about that long."""
+        return self.keep(self.count_for(seconds))
+
+    def count_for(self, seconds: float) -> int:
+        """Warm up, and return how many messages take about that long."""
         count = 4 * self._in_flight
         while (figures := self.keep(count)).seconds < seconds * _PROBING:
             count *= 2
-        return self.keep(max(count, round(figures.rate * seconds)))
+        return max(count, round(figures.rate * seconds))
 
     def _do(self, command: str) -> Figures:
         cpu, client_cpu = self._server.cpu_seconds(), self._client.cpu_seconds()

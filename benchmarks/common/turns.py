@@ -1,7 +1,8 @@
 """Servers that take turns at being measured: handy_ws, the floor, and others.
 
 Whatever a machine does beside comes and goes. So every server is measured in every round, and what
-counts are the ratios within a round.
+counts are the ratios within a round. handy_ws and the floor, of which a few percent matter, even
+run at the same time, and are asked in turn for parts of a second.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ __all__ = [
     "Contender",
     "in_turn",
     "measure",
+    "measure_together",
     "median_ratio",
     "start",
     "take_turns",
+    "together",
 ]
 
 OURS, FLOOR = "handy_ws", "floor"
@@ -43,6 +46,8 @@ OURS, FLOOR = "handy_ws", "floor"
 THREADED = "handy_ws, from a thread"
 #: handy_ws with a thread of Python that never waits.
 SPINNING = "handy_ws, spinning"
+#: How often those that run at the same time are asked, for each figure.
+_TURNS = 4
 _Server = TypeVar("_Server")
 # Clients that are asked nothing for a while answer no PING.
 _QUIET = ("--ping-interval", "1000000")
@@ -104,11 +109,55 @@ def measure(contender: Contender, works: Sequence[Work], seconds: float) -> None
             for work in group:
                 with NativeLoad(server, work) as load:
                     figures = load.measure(seconds)
-                contender.figures.setdefault(work, []).append(figures)
-                progress(
-                    f"{contender.name}, {work.name}: {figures.microseconds:.3f} us CPU,"
-                    f" {figures.rate:.0f}/s"
-                )
+                _note(contender, work, figures)
+
+
+def measure_together(
+    contenders: Sequence[Contender], works: Sequence[Work], seconds: float
+) -> None:
+    """Measure servers that run at the same time; each gets about so many seconds for each work."""
+    for does, group in groupby(works, key=lambda work: work.does):
+        with contextlib.ExitStack() as stack:
+            servers = [stack.enter_context(start(one.name, does)) for one in contenders]
+            for work in group:
+                with contextlib.ExitStack() as loads:
+                    clients = [loads.enter_context(NativeLoad(each, work)) for each in servers]
+                    found = _alternate(clients, seconds)
+                for contender, figures in zip(contenders, found, strict=True):
+                    _note(contender, work, figures)
+
+
+def _alternate(clients: Sequence[NativeLoad], seconds: float) -> list[Figures]:
+    counts = [client.count_for(seconds / _TURNS) for client in clients]
+    turns: list[list[Figures]] = [[] for _ in clients]
+    order = list(zip(clients, counts, turns, strict=True))
+    for _ in range(_TURNS):
+        for client, count, found in order:
+            found.append(client.keep(count))
+        order.reverse()
+    return [together(found) for found in turns]
+
+
+def together(parts: Sequence[Figures]) -> Figures:
+    """Return the figures of several measurements as one: sums, and medians of the times."""
+    return Figures(
+        messages=sum(part.messages for part in parts),
+        seconds=sum(part.seconds for part in parts),
+        server_cpu=sum(part.server_cpu for part in parts),
+        client_cpu=sum(part.client_cpu for part in parts),
+        p50=statistics.median(part.p50 for part in parts),
+        p99=statistics.median(part.p99 for part in parts),
+        p999=statistics.median(part.p999 for part in parts),
+        late_p99=statistics.median(part.late_p99 for part in parts),
+        late_p999=statistics.median(part.late_p999 for part in parts),
+    )
+
+
+def _note(contender: Contender, work: Work, figures: Figures) -> None:
+    contender.figures.setdefault(work, []).append(figures)
+    progress(
+        f"{contender.name}, {work.name}: {figures.microseconds:.3f} us CPU, {figures.rate:.0f}/s"
+    )
 
 
 def in_turn(
@@ -126,5 +175,11 @@ def take_turns(
     found: Sequence[Contender], works: Sequence[Work], given: argparse.Namespace
 ) -> None:
     """Measure all of them, as often and for as long as the command line says."""
-    for contender in in_turn(found, given.rounds, given.peer_rounds):
-        measure(contender, sorted(works), given.seconds)
+    works = sorted(works)
+    first, others = found[:2], found[2:]
+    for number in range(given.rounds):
+        progress(f"round {number + 1} of {given.rounds}")
+        measure_together(first[:: -1 if number % 2 else 1], works, given.seconds)
+        if number < given.peer_rounds:
+            for contender in others[:: -1 if number % 2 else 1]:
+                measure(contender, works, given.seconds)

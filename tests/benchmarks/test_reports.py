@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.common import plots
+from benchmarks.common.native_load import Figures
 from benchmarks.common.report import Report, Verdict
-from benchmarks.common.turns import THREADED, Contender, in_turn, median_ratio
+from benchmarks.common.turns import THREADED, Contender, in_turn, median_ratio, together
 from benchmarks.common.works import GRID, Work, work_named
 from benchmarks.goals import collect, summary
 
@@ -39,6 +40,13 @@ def test_a_folder_without_reports_has_no_goals(tmp_path: Path) -> None:
 
 def test_only_rounds_that_both_had_are_compared() -> None:
     assert median_ratio([2.0, 6.0, 100.0], [1.0, 2.0]) == 2.5
+
+
+def test_parts_of_a_measurement_are_put_together() -> None:
+    parts = [Figures(100, 1.0, 0.5, 0.1, p50, 0.0, 0.0, 0.0, 0.0) for p50 in (1.0, 2.0, 9.0)]
+    whole = together(parts)
+    assert (whole.messages, whole.seconds, whole.microseconds) == (300, 3.0, 5000.0)
+    assert (whole.p50, whole.rate) == (2.0, 100.0)
 
 
 def test_nobody_always_comes_after_the_same_one() -> None:
