@@ -189,10 +189,10 @@ def test_an_acceptor_that_cannot_watch_its_listener_tries_again(
     refusals = [OSError(errno.ENOMEM, "deliberate watch")] * 2
     accept, listen = Listener.accept_connection, Poller.listen
 
-    def fail_to_accept(listener: Listener) -> Any:
+    def fail_to_accept(listener: Listener, tls: Any) -> Any:
         if failures:
             raise failures.pop()
-        return accept(listener)
+        return accept(listener, tls)
 
     def fail_to_listen(poller: Poller, listener: Listener) -> None:
         if refusals and not failures:

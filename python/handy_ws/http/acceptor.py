@@ -278,7 +278,7 @@ class Acceptor(threading.Thread):
         assert self._listener is not None  # noqa: S101 - only stopping takes it away
         for _ in range(_ACCEPT_BUDGET):
             try:
-                sock, address = self._listener.accept_connection()
+                sock, address = self._listener.accept_connection(self._room.tls_from_the_start)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -287,6 +287,9 @@ class Acceptor(threading.Thread):
                     self._pause_accepting(self._listener)
                     return
                 # The client has given up already, or something like it: on to the next one.
+                continue
+            except ValueError:
+                _logger.exception("a TLS session cannot begin")
                 continue
             # Most heads are there by now, and then the connection never enters the poller.
             self._guarded(self._room.welcome, Connection(sock, address))

@@ -52,6 +52,7 @@ class WaitingRoom:
     Attributes:
         ready: those for which the wait is over, to be passed on to the workers.
         deadlines: until when each of the others may wait, or when to look how it keeps up.
+        tls_from_the_start: what accepted streams begin a session with; None if they begin without.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class WaitingRoom:
         self._proxies = TrustedProxies.of(config)
         self._proxy_protocol = config.proxy_protocol
         self._tls = tls
+        # Before it a proxy may have something to say in the clear.
+        self.tls_from_the_start = None if config.proxy_protocol else tls
         self._answers = answers
         self._poller = poller
 
@@ -163,10 +166,13 @@ class WaitingRoom:
 
     def _begin_tls(self, connection: Connection, context: TlsContext) -> None:
         """Have the handshake done. There is an event when the client says something behind it."""
-        self._leave(connection)
-        self._poller.forget(connection)
+        stream = connection.sock
+        if isinstance(stream, PlainStream):
+            # It has waited for what a proxy says first.
+            self._leave(connection)
+            self._poller.forget(connection)
+            connection.sock = stream = TlsStream(context, stream.detach())
         connection.state = State.READING_HEAD
-        connection.sock = stream = TlsStream(context, connection.sock.detach())
         self.deadlines.add(State.READING_HEAD, connection, monotonic())
         self._poller.watch_handshake(connection, stream)
 

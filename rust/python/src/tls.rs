@@ -148,11 +148,12 @@ impl Drop for TlsStream {
 
 #[pymethods]
 impl TlsStream {
-    /// Begin a session on a connected, nonblocking socket, which belongs to it from now on, also if
-    /// this raises.
+    /// Begin a session on a connected socket, which belongs to it from now on, also if this raises,
+    /// and never blocks.
     #[new]
     fn new(context: &Bound<'_, TlsContext>, fd: RawFd) -> PyResult<Self> {
         let socket = take_descriptor(fd)?;
+        socket.set_nonblocking(true)?;
         let settings = context.get().settings()?;
         let secured = Secured::new(&settings, socket).map_err(as_of_socket)?;
         let shared = ManuallyDrop::new(Arc::new(Mutex::new(Some(secured))));

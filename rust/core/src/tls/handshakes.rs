@@ -21,7 +21,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::secured::{Progress, Secured};
 
-/// The most that take a step in one turn: some ten milliseconds, at the worst.
+/// When so many steps were taken, a turn polls for no more: some ten milliseconds, at the worst
+/// twenty.
 const MAX_STEPS: usize = 64;
 
 /// A stream that more than one owner may know; `None`: closed, or given away.
@@ -64,15 +65,31 @@ impl Handshakes {
         }
     }
 
-    /// Goes on with those whose clients have said something. Returns the descriptors of those for
-    /// which [`Secured::receive`] has something to tell from now on, each once.
+    /// Goes on with those whose clients have said something, and with those who say something
+    /// meanwhile: whoever is told has more to do, and does it at less cost for many together.
+    /// Returns the descriptors of those for which [`Secured::receive`] has something to tell from
+    /// now on, each once.
     pub fn turn(&mut self) -> io::Result<Vec<RawFd>> {
-        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        let registry = self.poll.registry();
         let mut done = Vec::new();
+        let mut steps = 0;
+        while steps < MAX_STEPS {
+            match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            let count = self.events.iter().count();
+            if count == 0 {
+                break;
+            }
+            steps += count;
+            self.go_on(&mut done);
+        }
+        Ok(done)
+    }
+
+    /// Takes a step with each of those that the poll has told of.
+    fn go_on(&mut self, done: &mut Vec<RawFd>) {
+        let registry = self.poll.registry();
         for event in &self.events {
             let token = event.token();
             let Some(stream) = self.waiting.get(&token.0) else { continue };
@@ -90,7 +107,6 @@ impl Handshakes {
                 }
             }
         }
-        Ok(done)
     }
 }
 

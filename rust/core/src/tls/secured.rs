@@ -3,10 +3,8 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 
+use super::session::NotTls;
 use super::{Session, Settings};
-
-/// The first byte of a session: the content type of a record with handshake messages.
-const HANDSHAKE: u8 = 22;
 
 /// The most that is read at once while nobody has asked for a size.
 const FIRST_READ: usize = 8 * 1024;
@@ -31,7 +29,7 @@ pub enum Received {
     Plaintext(Vec<u8>),
     /// The peer has ended the session, or the connection.
     End,
-    /// What came first is no TLS, and is still there to be read.
+    /// What came first is no TLS.
     NotTls,
 }
 
@@ -40,8 +38,6 @@ pub enum Received {
 pub struct Secured {
     socket: TcpStream,
     session: Box<Session>,
-    /// Something has come.
-    has_begun: bool,
     /// What the handshake has ended in, until it is asked for.
     first: Option<io::Result<Received>>,
 }
@@ -50,7 +46,7 @@ impl Secured {
     /// Begins a session on a socket.
     pub fn new(settings: &Settings, socket: TcpStream) -> io::Result<Self> {
         let session = Box::new(Session::new(settings)?);
-        Ok(Self { socket, session, has_begun: false, first: None })
+        Ok(Self { socket, session, first: None })
     }
 
     /// The socket and the session on it.
@@ -116,21 +112,14 @@ impl Secured {
     /// Reads once; there may be no plaintext although something has come. Also says whether there
     /// may be more at once.
     fn read(&mut self, size: usize) -> io::Result<(Received, bool)> {
-        if !self.has_begun && !self.begin()? {
-            return Ok((Received::NotTls, false));
+        match self.session.read_all(&mut self.socket, size) {
+            Ok(Some((plain, more))) => Ok((Received::Plaintext(plain), more)),
+            Ok(None) => Ok((Received::End, false)),
+            Err(error) if error.get_ref().is_some_and(|error| error.is::<NotTls>()) => {
+                Ok((Received::NotTls, false))
+            }
+            Err(error) => Err(error),
         }
-        Ok(match self.session.read_all(&mut self.socket, size)? {
-            Some((plain, more)) => (Received::Plaintext(plain), more),
-            None => (Received::End, false),
-        })
-    }
-
-    /// Looks at the first byte: false if it does not begin a session.
-    fn begin(&mut self) -> io::Result<bool> {
-        let mut first = [0];
-        let count = self.socket.peek(&mut first)?;
-        self.has_begun = true;
-        Ok(count == 0 || first == [HANDSHAKE])
     }
 
     /// See [`Session::write`].

@@ -12,12 +12,20 @@ use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
 
 use super::Settings;
 
+/// The first byte of a session: the content type of a record with handshake messages.
+const HANDSHAKE: u8 = 22;
+
 /// The most that one read takes off a socket.
 const READ_SIZE: usize = 32 * 1024;
 
 thread_local! {
     static CIPHERTEXT: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_SIZE]);
 }
+
+/// What came first is no TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("this is not TLS")]
+pub(super) struct NotTls;
 
 /// What one read came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +43,8 @@ pub struct Arrival {
 #[derive(Debug)]
 pub struct Session {
     connection: ServerConnection,
+    /// Something has come.
+    has_begun: bool,
     /// Bytes that are decrypted and not taken; behind a failure, perhaps fewer.
     plaintext: usize,
     /// Bytes that are encrypted and not sent.
@@ -49,7 +59,8 @@ impl Session {
     /// A session that has not begun.
     pub fn new(settings: &Settings) -> io::Result<Self> {
         let connection = ServerConnection::new(Arc::clone(&settings.0)).map_err(failure)?;
-        Ok(Self { connection, plaintext: 0, unsent: 0, has_ended: false, has_failed: false })
+        let (has_begun, has_ended, has_failed) = (false, false, false);
+        Ok(Self { connection, has_begun, plaintext: 0, unsent: 0, has_ended, has_failed })
     }
 
     // What comes in.
@@ -78,6 +89,9 @@ impl Session {
             let came = read_once(socket, &mut ciphertext[..asked])?;
             if came == 0 {
                 return Ok(None);
+            }
+            if !std::mem::replace(&mut self.has_begun, true) && ciphertext[0] != HANDSHAKE {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, NotTls));
             }
             let count = self.decrypt(&ciphertext[..came], buffer)?;
             let more = came == asked || self.plaintext > 0 || self.has_failed || self.has_ended;

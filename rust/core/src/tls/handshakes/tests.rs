@@ -122,11 +122,14 @@ fn what_comes_in_its_place_is_told_as_well() {
     };
     assert_eq!(speak(b"").0.unwrap(), Received::End);
     assert_eq!(speak(b"\x16\x03").0.unwrap(), Received::End);
-    let (received, stream, _client) = speak(b"GET / HTTP/1.1\r\n\r\n");
+    let (received, stream, mut client) = speak(b"GET / HTTP/1.1\r\n\r\n");
     assert_eq!(received.unwrap(), Received::NotTls);
     let (mut socket, _) = stream.lock().unwrap().take().unwrap().into_parts();
-    let mut plain = [0; 18];
-    socket.read_exact(&mut plain).unwrap(); // it is all there
+    socket.write_all(b"speak TLS").unwrap();
+    drop(socket);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"speak TLS", "nothing of a session comes before it");
     let (received, _, mut client) = speak(b"\x16\x03\x01\x00\x02\x01\x00garbage");
     assert_eq!(received.unwrap_err().kind(), io::ErrorKind::InvalidData);
     let mut alert = [0; 5];
