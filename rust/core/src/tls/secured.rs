@@ -115,10 +115,10 @@ impl Secured {
         match self.session.read_all(&mut self.socket, size) {
             Ok(Some((plain, more))) => Ok((Received::Plaintext(plain), more)),
             Ok(None) => Ok((Received::End, false)),
-            Err(error) if error.get_ref().is_some_and(|error| error.is::<NotTls>()) => {
-                Ok((Received::NotTls, false))
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.get_ref() {
+                Some(reason) if reason.is::<NotTls>() => Ok((Received::NotTls, false)),
+                _ => Err(error),
+            },
         }
     }
 
