@@ -3,8 +3,8 @@
 Small servers (benchmarks/servers) send every message back to its connection, or to all of them; a
 compiled client keeps messages in flight, a fixed number on each connection, and sees that all of
 them come back with the size that they should have. The servers run on one core and the client on
-another. They are started one after another, again and again; the figures are medians of these
-rounds, and ratios are medians of the rounds' ratios.
+another, in rounds: handy_ws and the floor at the same time, asked in turn, and the others one after
+another. The figures are medians of the rounds, and ratios are medians of the rounds' ratios.
 
 "floor" is a server in Rust that checks nothing and calls nobody: what the system's calls cost that
 no server can do without. The others are Python servers whose handler, in Python, gets each message

@@ -82,7 +82,8 @@ fn check_length(value: &str) -> Result<(), BadHead> {
     if is_number { Ok(()) } else { Err(BadHead::Length) }
 }
 
-/// There must be a coding, and nothing may follow `chunked`, or the chunks would not be found: RFC 9112, section 6.1.
+/// There must be a coding, and nothing may follow `chunked`, or the chunks would not be found: RFC
+/// 9112, section 6.1.
 fn check_coding(value: &str) -> Result<(), BadHead> {
     if value.is_empty() {
         return Err(BadHead::NoCoding);
