@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use handy_ws_core::manager::{
-    Batch, Compress, Config, Event, Handle, Handler, Manager, Sent, SlowConsumer, bytes,
+    Adoption, Batch, Compress, Config, Event, Handle, Handler, Manager, Sent, SlowConsumer, bytes,
 };
 use handy_ws_core::proto::Opcode;
 use handy_ws_core::proto::deflate::{Agreement, DeflateParameters};
@@ -280,16 +280,7 @@ fn a_turn_inflates_a_bounded_number_of_bytes_and_loses_nothing() {
         client.set_read_timeout(Some(support::PATIENCE)).unwrap();
         let (stream, _) = listener.accept().unwrap();
         let deflate = Some(agreement(15, false));
-        let adoption = handy_ws_core::manager::Adoption {
-            stream,
-            session: None,
-            response: Vec::new(),
-            received,
-            deflate,
-            deferred: false,
-            permit: None,
-            context: 0,
-        };
+        let adoption = Adoption { received, deflate, ..Adoption::new(stream, 0) };
         handle.adopt(adoption).unwrap();
         Client { stream: client }
     };

@@ -29,17 +29,7 @@ fn a_child_has_values_of_its_own_and_no_loop() {
     assert!(connection.send_text("nobody", Compress::Allow).is_err());
     assert!(!server.handle.is_running());
     let stream = std::net::TcpStream::connect(server.address()).expect("connected");
-    let (response, received) = (Vec::new(), Vec::new());
-    let adoption = Adoption {
-        stream,
-        session: None,
-        response,
-        received,
-        deflate: None,
-        deferred: false,
-        permit: None,
-        context: 2,
-    };
+    let adoption = Adoption::new(stream, 2);
     assert_eq!(server.handle.adopt(adoption), Err(NotRunning));
     let own = Manager::new(&server.handle).expect("there is none yet");
     assert!(server.handle.is_running());

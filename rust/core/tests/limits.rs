@@ -25,9 +25,7 @@ fn one_at_a_time() -> Config {
 }
 
 fn adoption(stream: TcpStream, permit: Permit) -> Adoption<u32> {
-    let (response, received) = (Vec::new(), Vec::new());
-    let (deflate, deferred, permit) = (None, false, Some(permit));
-    Adoption { stream, session: None, response, received, deflate, deferred, permit, context: 1 }
+    Adoption { permit: Some(permit), ..Adoption::new(stream, 1) }
 }
 
 /// Waits until the only place is free.

@@ -662,18 +662,7 @@ fn without_a_loop_a_socket_is_refused_and_a_broadcast_reaches_nobody() {
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let mut client = Client { stream };
     let stream = listener.accept().unwrap().0;
-    let (response, received) = (b"101".to_vec(), Vec::new());
-    let (deflate, deferred, permit) = (None, false, None);
-    let adoption = Adoption {
-        stream,
-        session: None,
-        response,
-        received,
-        deflate,
-        deferred,
-        permit,
-        context: 1,
-    };
+    let adoption = Adoption { response: b"101".to_vec(), ..Adoption::new(stream, 1) };
     assert_eq!(handle.adopt(adoption), Err(NotRunning));
     client.expect_end();
 }

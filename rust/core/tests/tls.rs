@@ -85,16 +85,7 @@ fn shake_hands(
 }
 
 fn adopt(server: &Server, number: u32, stream: TcpStream, session: Session) {
-    let adoption = Adoption {
-        stream,
-        session: Some(Box::new(session)),
-        response: Vec::new(),
-        received: Vec::new(),
-        deflate: None,
-        deferred: false,
-        permit: None,
-        context: number,
-    };
+    let adoption = Adoption { session: Some(Box::new(session)), ..Adoption::new(stream, number) };
     server.handle.adopt(adoption).unwrap();
 }
 

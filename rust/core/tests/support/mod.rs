@@ -211,14 +211,12 @@ impl Server {
         let client = TcpStream::connect(self.address()).expect("connected");
         let (response, received) = (response.to_vec(), received.to_vec());
         self.hand_over(client, |stream| Adoption {
-            stream,
-            session: None,
             response,
             received,
             deflate,
             deferred,
             permit,
-            context: number,
+            ..Adoption::new(stream, number)
         })
     }
 
@@ -234,18 +232,7 @@ impl Server {
         socket.connect(&self.address().into()).expect("connected");
         let client = self.hand_over(socket.into(), |stream| {
             make_narrow(&stream);
-            let (response, received) = (Vec::new(), Vec::new());
-            let (deferred, permit) = (false, None);
-            Adoption {
-                stream,
-                session: None,
-                response,
-                received,
-                deflate,
-                deferred,
-                permit,
-                context: number,
-            }
+            Adoption { deflate, ..Adoption::new(stream, number) }
         });
         (client, self.just_established(number))
     }

@@ -55,16 +55,7 @@ impl Server {
     }
 
     fn adopt(&self, stream: TcpStream) -> Outcome {
-        Ok(self.handle.adopt(Adoption {
-            stream,
-            session: None,
-            response: Vec::new(),
-            received: Vec::new(),
-            deflate: None,
-            deferred: false,
-            permit: None,
-            context: (),
-        })?)
+        Ok(self.handle.adopt(Adoption::new(stream, ()))?)
     }
 
     fn turn(&mut self) -> Outcome {

@@ -165,14 +165,5 @@ fn a_loop_that_was_abandoned_leaves_its_successor_alone() {
 /// A socket of no use, to adopt.
 fn adoption() -> Adoption<()> {
     let (stream, _) = UnixStream::pair().expect("there are descriptors left");
-    Adoption {
-        stream: OwnedFd::from(stream).into(),
-        session: None,
-        response: Vec::new(),
-        received: Vec::new(),
-        deflate: None,
-        deferred: false,
-        permit: None,
-        context: (),
-    }
+    Adoption::new(OwnedFd::from(stream).into(), ())
 }

@@ -153,14 +153,9 @@ impl Running {
         let (client, server) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         let adoption = Adoption {
-            stream: OwnedFd::from(server).into(),
-            session: None,
             response: RESPONSE.into(),
-            received: Vec::new(),
-            deflate: None,
             deferred,
-            permit: None,
-            context: (),
+            ..Adoption::new(OwnedFd::from(server).into(), ())
         };
         handle.adopt(adoption).unwrap();
         let exchange = Exchange {

@@ -43,6 +43,22 @@ pub struct Adoption<C> {
     pub context: C,
 }
 
+impl<C> Adoption<C> {
+    /// That of a plain socket whose client has its 101 already, and has said nothing since.
+    pub fn new(stream: std::net::TcpStream, context: C) -> Self {
+        Self {
+            stream,
+            session: None,
+            response: Vec::new(),
+            received: Vec::new(),
+            deflate: None,
+            deferred: false,
+            permit: None,
+            context,
+        }
+    }
+}
+
 /// A connection that a command is for. The id tells whether the slot still belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Target {
