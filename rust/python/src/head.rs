@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use handy_ws_core::handshake;
 use handy_ws_core::http::{self, BadHead};
-use handy_ws_core::proto;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PySequence, PyString};
@@ -60,7 +60,7 @@ pub(crate) fn render_head<'py>(
 /// is no key.
 #[pyfunction]
 pub(crate) fn accept_value(key: &str) -> Option<String> {
-    proto::accept_value(key)
+    handshake::accept_value(key)
 }
 
 #[pymethods]

@@ -29,4 +29,4 @@ pub use error::BadHead;
 pub use head::RequestHead;
 pub use request_line::Version;
 pub use response::{BadField, render};
-pub(crate) use syntax::is_token_byte;
+pub(crate) use syntax::{is_token, is_token_byte};

@@ -1,7 +1,7 @@
 //! The alphabets of HTTP (RFC 9110), in bytes.
 
 /// Whether a text is a token: a method, or the name of a field (section 5.6.2).
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 

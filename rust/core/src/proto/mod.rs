@@ -25,7 +25,6 @@ pub mod deflate;
 mod error;
 mod extension;
 mod frame;
-mod handshake;
 mod input;
 pub mod mask;
 mod message;
@@ -46,7 +45,6 @@ pub use frame::{
     MAX_CONTROL_PAYLOAD, MAX_HEADER_SIZE, Opcode, encode_frame, encode_header, encoded_size,
     frame_around,
 };
-pub use handshake::accept_value;
 pub use input::Input;
 pub use mask::{apply_mask, apply_mask_from};
 pub use message::{Event, Payload};

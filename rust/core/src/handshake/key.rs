@@ -1,4 +1,4 @@
-//! The opening handshake: what proves that a server has understood it.
+//! What proves that a server has understood the handshake.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
