@@ -1,6 +1,6 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, final
 
@@ -14,13 +14,14 @@ from handy_ws.websocket.message_handler import WebSocketMessageHandler
 from handy_ws.websocket.stats import ManagerStats
 
 __all__ = [
-    "Agreement",
+    "Accepted",
     "Callbacks",
-    "Negotiator",
     "NotTls",
     "PanicException",
     "Permit",
+    "Refusal",
     "RequestHead",
+    "Terms",
     "TlsContext",
     "TlsHandshakes",
     "TlsStream",
@@ -29,7 +30,6 @@ __all__ = [
     "WebSocketConnection",
     "WebSocketManager",
     "WebSocketTextMessage",
-    "accept_value",
     "after_fork_in_child",
     "is_authority",
     "parse_head",
@@ -45,7 +45,6 @@ class NotTls(OSError):  # noqa: N818 - an event of the network, not an error
     """What came first was no TLS record: a client that speaks plain HTTP, most likely."""
 
 def after_fork_in_child() -> list[int]: ...
-def accept_value(key: str) -> str | None: ...
 def is_authority(text: str) -> bool: ...
 def parse_head(head: bytes, max_header_count: int | None = None) -> RequestHead: ...
 def render_head(status: str, fields: Sequence[tuple[str, str]]) -> bytes: ...
@@ -61,18 +60,36 @@ class Callbacks:
     ) -> Callbacks: ...
 
 @final
-class Negotiator:
-    """Answers what clients offer in ``Sec-WebSocket-Extensions`` (RFC 6455 section 9.1)."""
+class Terms:
+    """The terms on which opening handshakes are accepted (RFC 6455 section 4.2)."""
 
-    def __new__(cls, compression: CompressionConfig | None) -> Negotiator: ...
-    def negotiate(self, header: str) -> Agreement | None: ...
+    def __new__(
+        cls,
+        subprotocols: str | Iterable[str],
+        allowed_origins: str | Iterable[str],
+        compression: CompressionConfig | Literal["server"] | None,
+    ) -> Terms: ...
+    def check(
+        self, head: RequestHead, scheme: str, manager: WebSocketManager
+    ) -> Accepted | Refusal: ...
 
 @final
-class Agreement:
-    """What was agreed on with one client."""
+class Accepted:
+    """An opening handshake that keeps the terms."""
 
     @property
-    def extensions(self) -> str: ...
+    def fields(self) -> list[tuple[str, str]]: ...
+
+@final
+class Refusal:
+    """One that does not, and how that is answered."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def fields(self) -> list[tuple[str, str]]: ...
 
 @final
 class RequestHead:
@@ -251,8 +268,7 @@ class WebSocketManager:
         socket: int | TlsStream,
         callbacks: Callbacks,
         source: RequestSource,
-        subprotocol: str | None,
-        agreement: Agreement | None,
+        accepted: Accepted,
         permit: Permit | None,
         response: bytes,
         received: bytes,
@@ -264,8 +280,6 @@ class WebSocketManager:
         exclude: WebSocketConnection | None = None,
         compress: bool = True,
     ) -> SendResult: ...
-    @property
-    def negotiator(self) -> Negotiator: ...
     @property
     def connections(self) -> list[WebSocketConnection]: ...
     def stats(self) -> ManagerStats: ...

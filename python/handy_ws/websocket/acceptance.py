@@ -13,7 +13,7 @@ from handy_ws._core import TlsStream
 if TYPE_CHECKING:
     import socket
 
-    from handy_ws._core import Agreement, Callbacks, Permit
+    from handy_ws._core import Accepted, Callbacks, Permit
     from handy_ws._core import WebSocketManager as Core
     from handy_ws.http.head import RequestHead, RequestSource
     from handy_ws.http.request import HttpRequest
@@ -45,30 +45,19 @@ class Acceptance:
         permit: its place among the connections, until it is taken over.
     """
 
-    __slots__ = (
-        "_agreement",
-        "_callbacks",
-        "_core",
-        "_source",
-        "_subprotocol",
-        "headers",
-        "permit",
-    )
+    __slots__ = ("_accepted", "_callbacks", "_core", "_source", "headers", "permit")
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all that is known by then
+    def __init__(
         self,
-        accept: str,
-        subprotocol: str | None,
-        agreement: Agreement | None,
+        accepted: Accepted,
         permit: Permit,
         callbacks: Callbacks,
         source: RequestSource,
         core: Core,
     ) -> None:
-        self.headers = _headers(accept, subprotocol, agreement)
+        self.headers = accepted.fields
         self.permit = permit
-        self._subprotocol = subprotocol
-        self._agreement = agreement
+        self._accepted = accepted
         self._callbacks = callbacks
         self._source = source
         self._core = core
@@ -84,25 +73,8 @@ class Acceptance:
             sock if isinstance(sock, TlsStream) else sock.detach(),
             self._callbacks,
             self._source,
-            self._subprotocol,
-            self._agreement,
+            self._accepted,
             self.permit,
             response,
             received,
         )
-
-
-def _headers(
-    accept: str, subprotocol: str | None, agreement: Agreement | None
-) -> list[tuple[str, str]]:
-    """Return the header fields of the 101 response."""
-    headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", accept),
-    ]
-    if subprotocol is not None:
-        headers.append(("Sec-WebSocket-Protocol", subprotocol))
-    if agreement is not None:
-        headers.append(("Sec-WebSocket-Extensions", agreement.extensions))
-    return headers

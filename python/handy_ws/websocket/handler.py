@@ -12,8 +12,8 @@ handshake gets a status and a readable reason:
 * 400 for anything else that RFC 6455 forbids;
 * 503 or 429, with ``Retry-After``, where a limit on connections is reached.
 
-Header fields are lists of tokens: ``Connection: keep-alive, Upgrade`` is an upgrade, and
-``Upgrade: notwebsocket`` is none.
+All but the last are checks of the core's, which need nothing but the head: they stand in
+``rust/core/src/handshake``.
 """
 
 from __future__ import annotations
@@ -21,20 +21,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
-from handy_ws._core import Callbacks, Negotiator, Permit, accept_value
+from handy_ws._core import Callbacks, Permit, Refusal, Terms
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
-from handy_ws.http.syntax import is_token
 from handy_ws.websocket.acceptance import Acceptance
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
-from handy_ws.websocket.origin import OriginPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Literal
 
-    from handy_ws._core import Agreement
     from handy_ws._core import WebSocketManager as Core
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
@@ -43,9 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RETRY_AFTER", "WebSocketHandler"]
 
-_VERSION = "13"
-#: A 426 must name the protocol to upgrade to: RFC 9110 section 15.5.22.
-_UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade"}
 #: When to try again, in seconds (RFC 9110 section 10.2.3): nobody knows when a place becomes free,
 #: but a refusal every few seconds costs the server nothing, and keeps no client waiting for long.
 RETRY_AFTER: Final = 5
@@ -56,23 +50,6 @@ _LIMITS: Final = {
     "max_connections_per_address": (429, "there are too many connections from this address"),
     "max_pending_handshakes": (503, "there are too many handshakes in progress"),
 }
-
-
-class _RefusedError(Exception):
-    """The handshake is not accepted, and why."""
-
-    def __init__(
-        self,
-        status: int,
-        reason: str,
-        headers: dict[str, str] | None = None,
-        check: Literal["handshake", "origin"] = "handshake",
-    ) -> None:
-        super().__init__(reason)
-        self.response = HttpResponse(
-            reason + "\n", status=status, headers=headers, mimetype="text/plain"
-        )
-        self.check = check
 
 
 class _Executor(Protocol):
@@ -124,9 +101,7 @@ class WebSocketHandler(HttpRequestHandler):
             message = f"message_handler must be a WebSocketMessageHandler, not {message_handler!r}"
             raise TypeError(message)
         self._callbacks = Callbacks(message_handler, _checked_submit(executor))
-        self._subprotocols = _checked_subprotocols(subprotocols)
-        self._origin_policy = OriginPolicy(allowed_origins)
-        self._negotiator = _checked_negotiator(compression)
+        self._terms = Terms(subprotocols, allowed_origins, _checked_compression(compression))
         self._authorize = authorize
         self._is_all_there_is = authorize is None and type(self) is WebSocketHandler
 
@@ -150,24 +125,17 @@ class WebSocketHandler(HttpRequestHandler):
             What there is to do, or the response that refuses it. An accepted handshake holds a
             place among the connections, until it is taken over or its permit is released.
         """
-        head = opening.head
-        try:
-            accept = _check_handshake(head)
-            self._check_origin(head, opening.source.scheme)
-            subprotocol = self._choose_subprotocol(head)
-            agreement = self._agree_on_extensions(head, core)
-        except _RefusedError as refused:
-            core.count_refused(refused.check)
-            return refused.response
+        accepted = self._terms.check(opening.head, opening.source.scheme, core)
+        if isinstance(accepted, Refusal):
+            return _refuse(accepted.status, accepted.reason, accepted.fields)
         permit = core.admit(opening.source.remote_address[0])
         if not isinstance(permit, Permit):
-            return _refuse_for_now(permit)
+            status, reason = _LIMITS[permit]
+            return _refuse(status, reason, [("Retry-After", str(RETRY_AFTER))])
         response = self._ask_program(opening, core, permit)
         if response is not None:
             return response
-        return Acceptance(
-            accept, subprotocol, agreement, permit, self._callbacks, opening.source, core
-        )
+        return Acceptance(accepted, permit, self._callbacks, opening.source, core)
 
     def _ask_program(self, opening: Opening, core: Core, permit: Permit) -> HttpResponse | None:
         """Return the response by which the program refuses a handshake, if it does."""
@@ -185,92 +153,18 @@ class WebSocketHandler(HttpRequestHandler):
                 core.count_refused("authorize")
         return response
 
-    def _check_origin(self, head: RequestHead, scheme: str) -> None:
-        origins = head.get_all("origin")
-        if len(origins) > 1:
-            reason = "more than one Origin header"
-            raise _RefusedError(400, reason)
-        host = head.get("host") or ""
-        if origins and not self._origin_policy.allows(origins[0], host, scheme):
-            reason = f"origin {origins[0]!r} is not allowed"
-            raise _RefusedError(403, reason, check="origin")
 
-    def _choose_subprotocol(self, head: RequestHead) -> str | None:
-        if head.get("sec-websocket-protocol") is None:
-            return None
-        offered = head.members("sec-websocket-protocol")
-        are_tokens = all(map(is_token, offered))
-        # One at least (RFC 6455 section 11.3.4), and no two alike (section 4.1).
-        if not offered or not are_tokens or len(set(offered)) < len(offered):
-            reason = "Sec-WebSocket-Protocol must be a list of different tokens"
-            raise _RefusedError(400, reason)
-        return next((name for name in offered if name in self._subprotocols), None)
-
-    def _agree_on_extensions(self, head: RequestHead, core: Core) -> Agreement | None:
-        values = head.get_all("sec-websocket-extensions")
-        if not values:
-            return None
-        negotiator = core.negotiator if self._negotiator is None else self._negotiator
-        try:
-            return negotiator.negotiate(", ".join(values))
-        except ValueError as error:
-            raise _RefusedError(400, str(error)) from None
-
-
-def _check_handshake(head: RequestHead) -> str:
-    """Return what accepts a handshake, if it satisfies RFC 6455 section 4.2.1."""
-    if head.method != "GET":
-        reason = "a WebSocket handshake is a GET request"
-        raise _RefusedError(405, reason, {"Allow": "GET"})
-    _check_upgrade(head)
-    # The parser has seen to it that neither of the two comes twice.
-    version = head.get("sec-websocket-version")
-    if version is None:
-        reason = "Sec-WebSocket-Version is missing"
-        raise _RefusedError(400, reason)
-    if version != _VERSION:
-        reason = f"WebSocket version {version!r} is not spoken here, only {_VERSION}"
-        raise _RefusedError(426, reason, {**_UPGRADE, "Sec-WebSocket-Version": _VERSION})
-    key = head.get("sec-websocket-key")
-    accept = None if key is None else accept_value(key)
-    if accept is None:
-        reason = "there must be a Sec-WebSocket-Key header, with 16 bytes in base64"
-        raise _RefusedError(400, reason)
-    return accept
-
-
-def _check_upgrade(head: RequestHead) -> None:
-    """Check that an HTTP/1.1 client asks for this upgrade, in lists that are well formed."""
-    if not head.has_token("upgrade", "websocket"):
-        reason = "this resource speaks the WebSocket protocol: Upgrade: websocket is missing"
-        raise _RefusedError(426, reason, _UPGRADE)
-    if head.version != "1.1":
-        reason = "a WebSocket handshake is an HTTP/1.1 request"
-        raise _RefusedError(400, reason)
-    if not head.has_token("connection", "upgrade"):
-        reason = "Connection: Upgrade is missing"
-        raise _RefusedError(400, reason)
-    if not head.is_protocol_list("upgrade") or not head.is_token_list("connection"):
-        reason = "Upgrade must be a list of protocols, and Connection one of tokens"
-        raise _RefusedError(400, reason)
-
-
-def _refuse_for_now(limit: str) -> HttpResponse:
-    status, reason = _LIMITS[limit]
-    headers = {"Retry-After": str(RETRY_AFTER)}
+def _refuse(status: int, reason: str, headers: list[tuple[str, str]]) -> HttpResponse:
     return HttpResponse(reason + "\n", status=status, headers=headers, mimetype="text/plain")
 
 
-def _checked_negotiator(
+def _checked_compression(
     compression: CompressionConfig | Literal["server"] | None,
-) -> Negotiator | None:
-    """Return who answers offers of extensions, ``None`` for whom the server's manager names."""
-    if compression == "server":
-        return None
-    if compression is not None and not isinstance(compression, CompressionConfig):
+) -> CompressionConfig | Literal["server"] | None:
+    if compression != "server" and not isinstance(compression, CompressionConfig | None):
         message = f"compression must be a CompressionConfig, 'server' or None, not {compression!r}"
         raise TypeError(message)
-    return Negotiator(compression)
+    return compression
 
 
 def _checked_submit(
@@ -287,14 +181,3 @@ def _checked_submit(
         message = "executor must run callbacks in this process: a ThreadPoolExecutor does"
         raise TypeError(message)
     return executor.submit
-
-
-def _checked_subprotocols(subprotocols: Iterable[str]) -> frozenset[str]:
-    if isinstance(subprotocols, str):
-        subprotocols = (subprotocols,)
-    names = frozenset(subprotocols)
-    for name in names:
-        if not isinstance(name, str) or not is_token(name):
-            message = f"subprotocols must be tokens (RFC 9110 section 5.6.2), not {name!r}"
-            raise ValueError(message)
-    return names

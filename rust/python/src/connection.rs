@@ -1,6 +1,6 @@
 //! `WebSocketConnection`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use handy_ws_core::manager::{CloseCause, Closed, Connection, Sent, WaitError};
@@ -26,7 +26,7 @@ pub(crate) struct Context {
     pub(crate) callbacks: Py<Callbacks>,
     /// A `RequestSource`: it makes the request when somebody asks for it.
     pub(crate) source: Py<PyAny>,
-    pub(crate) subprotocol: Option<Py<PyString>>,
+    pub(crate) subprotocol: Option<Arc<str>>,
     pub(crate) deflate: Option<Agreement>,
 }
 
@@ -169,8 +169,8 @@ impl WebSocketConnection {
 
     /// The subprotocol that was agreed on (RFC 6455 section 1.9), or `None`.
     #[getter]
-    fn subprotocol(&self, py: Python<'_>) -> Option<Py<PyString>> {
-        self.context.subprotocol.as_ref().map(|name| name.clone_ref(py))
+    fn subprotocol(&self) -> Option<&str> {
+        self.context.subprotocol.as_deref()
     }
 
     /// The extensions that were agreed on (RFC 6455 section 9.1), as the answer to the handshake

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use handy_ws_core::handshake;
 use handy_ws_core::http::{self, BadHead};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,6 +14,12 @@ use crate::names;
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct RequestHead {
     head: http::RequestHead,
+}
+
+impl RequestHead {
+    pub(crate) const fn core(&self) -> &http::RequestHead {
+        &self.head
+    }
 }
 
 /// Parse a whole head, up to and with the empty line.
@@ -54,13 +59,6 @@ pub(crate) fn render_head<'py>(
         Ok(head) => Ok(PyBytes::new(status.py(), &head)),
         Err(error) => Err(PyValueError::new_err(error.to_string())),
     }
-}
-
-/// Return what answers a `Sec-WebSocket-Key`, the value of `Sec-WebSocket-Accept`; `None` if that
-/// is no key.
-#[pyfunction]
-pub(crate) fn accept_value(key: &str) -> Option<String> {
-    handshake::accept_value(key)
 }
 
 #[pymethods]

@@ -6,7 +6,6 @@ mod calls;
 mod connection;
 mod crew;
 mod dispatch;
-mod extensions;
 mod fork;
 mod head;
 mod job;
@@ -17,6 +16,7 @@ mod names;
 mod payload;
 mod roster;
 mod strand;
+mod terms;
 mod timing;
 mod tls;
 
@@ -30,15 +30,15 @@ mod _core {
     #[pymodule_export]
     use crate::connection::WebSocketConnection;
     #[pymodule_export]
-    use crate::extensions::{Agreement, Negotiator};
-    #[pymodule_export]
     use crate::fork::after_fork_in_child;
     #[pymodule_export]
-    use crate::head::{RequestHead, accept_value, is_authority, parse_head, render_head};
+    use crate::head::{RequestHead, is_authority, parse_head, render_head};
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
+    #[pymodule_export]
+    use crate::terms::{Accepted, Refusal, Terms};
     #[pymodule_export]
     use crate::tls::{NotTls, TlsContext, TlsHandshakes, TlsStream};
 

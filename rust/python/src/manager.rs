@@ -6,21 +6,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use handy_ws_core::handshake::Negotiation;
 use handy_ws_core::manager::{Adoption, Config, Handle, Manager, SlowConsumer};
 use handy_ws_core::proto::Limits;
 use handy_ws_core::tls::Session;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
 
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::Dispatcher;
-use crate::extensions::{Agreement, Negotiator};
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::roster::Roster;
+use crate::terms::{self, Accepted};
 use crate::timing::{Stopwatch, Timings};
 use crate::tls::{TlsStream, take_descriptor};
 use crate::{calls, logging, names};
@@ -35,7 +36,7 @@ const SHARE_OF_LAST_CALLBACKS: f64 = 0.05;
 pub(crate) struct WebSocketManager {
     handle: Handle<Context>,
     /// What to agree on where a `WebSocketHandler` says nothing about it.
-    negotiator: Py<Negotiator>,
+    negotiation: Negotiation,
     timings: Arc<Timings>,
     slow_callback_warning: Option<Duration>,
     /// Since the last `open`.
@@ -43,6 +44,14 @@ pub(crate) struct WebSocketManager {
 }
 
 impl WebSocketManager {
+    pub(crate) const fn handle(&self) -> &Handle<Context> {
+        &self.handle
+    }
+
+    pub(crate) const fn negotiation(&self) -> &Negotiation {
+        &self.negotiation
+    }
+
     fn current(&self) -> Option<Arc<Life>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -63,9 +72,8 @@ impl WebSocketManager {
 impl WebSocketManager {
     /// A manager with the limits of a `WebSocketConfig`.
     #[new]
-    fn new(py: Python<'_>, config: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let compression: Option<Bound<'_, PyAny>> = config.getattr("compression")?.extract()?;
-        let negotiator = Py::new(py, Negotiator::new(compression.as_ref())?)?;
+    fn new(config: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let negotiation = terms::negotiation(&config.getattr("compression")?)?;
         let close_timeout: f64 = config.getattr("close_timeout")?.extract()?;
         let slow_callback_warning = optional_seconds(config, "slow_callback_warning")?;
         let config = Config {
@@ -91,7 +99,7 @@ impl WebSocketManager {
         };
         Ok(Self {
             handle: Handle::new(config),
-            negotiator,
+            negotiation,
             timings: Arc::default(),
             slow_callback_warning,
             life: Mutex::new(None),
@@ -186,8 +194,8 @@ impl WebSocketManager {
     ///
     /// It is a file descriptor or a `TlsStream`, and belongs to the manager from now on, also if this
     /// raises, and so does the place of the `permit`; without one the connection is not counted.
-    /// `source` makes the request; `agreement` is what `response`, the 101 to send, says about
-    /// extensions; `received` is what came behind the handshake.
+    /// `source` makes the request; `accepted` is what `response`, the 101 to send, says; `received`
+    /// is what came behind the handshake.
     ///
     /// Raises `RuntimeError` if the manager does not run.
     #[expect(clippy::too_many_arguments, reason = "one call from Python, with names there")]
@@ -196,15 +204,15 @@ impl WebSocketManager {
         socket: Given<'_>,
         callbacks: Py<Callbacks>,
         source: Py<PyAny>,
-        subprotocol: Option<Py<PyString>>,
-        agreement: Option<&Bound<'_, Agreement>>,
+        accepted: &Bound<'_, Accepted>,
         permit: Option<&Bound<'_, Permit>>,
         response: Vec<u8>,
         received: Vec<u8>,
     ) -> PyResult<()> {
         let permit = permit.and_then(|permit| permit.get().take());
         let (stream, session) = socket.take()?;
-        let deflate = agreement.map(|agreement| agreement.get().deflate());
+        let accepted = accepted.get().core();
+        let (subprotocol, deflate) = (accepted.subprotocol().cloned(), accepted.deflate());
         let context = Context { callbacks, source, subprotocol, deflate };
         self.check_process()?;
         let deferred = context.is_deferred();
@@ -257,12 +265,6 @@ impl WebSocketManager {
             }
         };
         names::send_result(py, sent)
-    }
-
-    /// What the server's `WebSocketConfig` allows to agree on, for handlers that leave it to that.
-    #[getter]
-    fn negotiator(&self, py: Python<'_>) -> Py<Negotiator> {
-        self.negotiator.clone_ref(py)
     }
 
     /// The connections between `on_connection_established` and `on_connection_closed`: a new list.
