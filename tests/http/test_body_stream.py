@@ -23,7 +23,7 @@ from handy_ws import (
     ServerConfig,
     WsgiHandler,
 )
-from handy_ws.http import listener
+from handy_ws.http import waiting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException, abort
@@ -638,7 +638,7 @@ class Chatty(Holding):
     def recv(self, size: int, flags: int = 0) -> bytes:
         data = super().recv(size, flags)
         self.received += 1
-        if self.received == 2:
+        if self.received == 1:
             self.send(GREETING)
         return data
 
@@ -646,7 +646,7 @@ class Chatty(Holding):
 def test_what_a_stream_has_to_say_goes_out_while_a_body_is_awaited(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "PlainStream", Chatty)
+    monkeypatch.setattr(waiting, "PlainStream", Chatty)
     client = serve.client(serve(Streaming(echo)), receive_buffer=4096)
     client.send(head(10, "Expect: 100-continue"))
     assert client.response().status == 100

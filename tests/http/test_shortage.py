@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from handy_ws.http.acceptor import Acceptor
 from handy_ws.http.listener import Listener
 from handy_ws.http.poller import Poller
 from handy_ws.http.shortage import ShortageLog
@@ -187,19 +188,19 @@ def test_an_acceptor_that_cannot_watch_its_listener_tries_again(
 ) -> None:
     failures = [OSError(errno.EMFILE, "deliberate accept")]
     refusals = [OSError(errno.ENOMEM, "deliberate watch")] * 2
-    accept, listen = Listener.accept_connection, Poller.listen
+    accept, listen = Acceptor._accept_clients, Poller.listen
 
-    def fail_to_accept(listener: Listener, tls: Any) -> Any:
+    def fail_to_accept(acceptor: Acceptor, listener: Listener) -> None:
         if failures:
             raise failures.pop()
-        return accept(listener, tls)
+        accept(acceptor, listener)
 
     def fail_to_listen(poller: Poller, listener: Listener) -> None:
         if refusals and not failures:
             raise refusals.pop()
         listen(poller, listener)
 
-    monkeypatch.setattr(Listener, "accept_connection", fail_to_accept)
+    monkeypatch.setattr(Acceptor, "_accept_clients", fail_to_accept)
     monkeypatch.setattr(Poller, "listen", fail_to_listen)
     client = serve.client(serve(lambda _: None))
     assert client.get().status == 200

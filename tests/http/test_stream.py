@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from handy_ws import HttpResponse, ServerConfig
-from handy_ws.http import listener, waiting
+from handy_ws._core import Reception
+from handy_ws.http import waiting
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.outgoing import Outgoing, Then
 from handy_ws.http.poller import Poller
@@ -50,7 +51,7 @@ class Holding(PlainStream):
 
 
 class Greeting(Holding):
-    """Has something to say before it hears anything, as a TLS session does in its handshake."""
+    """Has something to say in the middle of a head, as a TLS session may have."""
 
     is_new = True
 
@@ -71,7 +72,7 @@ def parts() -> Iterator[bytes]:
 def test_a_slow_reader_gets_every_byte(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, *, streamed: bool, field: str
 ) -> None:
-    monkeypatch.setattr(listener, "PlainStream", Holding)
+    monkeypatch.setattr(waiting, "PlainStream", Holding)
     server = serve(lambda _: HttpResponse(parts() if streamed else BIG), workers=1)
     client = serve.client(server, receive_buffer=4096)
     client.send(get("/", field))
@@ -87,10 +88,14 @@ def test_a_slow_reader_gets_every_byte(
 def test_what_is_unsent_goes_out_while_a_request_is_awaited(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "PlainStream", Greeting)
+    monkeypatch.setattr(waiting, "PlainStream", Greeting)
     client = serve.client(serve(lambda _: HttpResponse("hello")), receive_buffer=4096)
-    assert client.until(b">") == GREETING
     assert client.get().body == b"hello"
+    request = get("/")
+    client.send(request[:5])
+    assert client.until(b">") == GREETING
+    client.send(request[5:])
+    assert client.response().body == b"hello"
     assert client.get().body == b"hello"
 
 
@@ -100,9 +105,10 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
     now = 100.0
     monkeypatch.setattr(waiting, "monotonic", lambda: now)
     ours, theirs = socket.socketpair()
-    poller = Poller(None)
     config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
-    room = WaitingRoom(config, None, Answers({}), poller)
+    reception = Reception(config.head_timeout, config.max_head_size)
+    poller = Poller(reception)
+    room = WaitingRoom(config, Answers({}), poller, reception, socket.AF_UNIX)
     with theirs:
         theirs.settimeout(10)
         ours.setblocking(False)
@@ -136,3 +142,4 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
             received += len(data)
         assert received == len(BIG)
     poller.close()
+    reception.close()

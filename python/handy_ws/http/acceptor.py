@@ -1,16 +1,15 @@
 """The thread that owns every connection that waits.
 
-It accepts, finds the ends of request heads, reads bodies, sends on what did not fit into a
-socket, and keeps the deadlines, for any number of connections and without ever blocking on one of
-them (`waiting.py`). What is complete goes into the queue of the workers.
+The core accepts, makes TLS sessions and reads the first head of each connection, many in one step
+that needs no interpreter (`Reception`). From there on a connection is this thread's: it finds the
+ends of further heads, reads bodies, sends on what did not fit into a socket, and keeps the
+deadlines, for any number of connections and without ever blocking on one of them (`waiting.py`).
+What is complete goes into the queue of the workers.
 
 A turn reads from top to bottom: take back what the workers return, sleep until something happens,
 deal with it, see who is late, pass on what is ready. It is short, however many clients do something
 at the same moment: what is left is for the next one. Work is passed on at the end of the turn,
 since every thread that is woken competes for the interpreter with this one.
-
-TLS handshakes are done by the core, many in one step that needs no interpreter: a client that makes
-one is in the state `READING_HEAD` here, with the deadline that goes with it.
 
 A connection stays in the poller, untouched, while a worker has it: most clients send nothing
 before they have their answer, and then a kept-alive request costs no system call here but the
@@ -23,18 +22,19 @@ import logging
 import os
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from handy_ws._core import TlsHandshakes
+from handy_ws._core import Arrival, Reception
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.poller import READ, Interrupt, Poller
+from handy_ws.http.process import close_watched
 from handy_ws.http.shortage import ShortageLog, is_shortage
 from handy_ws.http.waiting import WaitingRoom
 
@@ -93,6 +93,8 @@ class Acceptor(threading.Thread):
 
         Raises:
             OSError: out of descriptors; nothing is left open then but the listener.
+            ValueError: the files of `tls` have to be read again, as in a forked child, and are of
+                no use.
         """
         super().__init__(name="handy-ws-acceptor", daemon=True)
         self.work: SimpleQueue[Connection | None] = SimpleQueue()
@@ -102,13 +104,19 @@ class Acceptor(threading.Thread):
         self.forked = False
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
-        self._poller = Poller(None if tls is None else TlsHandshakes())
-        try:
+        with ExitStack() as opened:
+            self._reception = Reception(config.head_timeout, config.max_head_size, tls)
+            opened.callback(self._reception.close)
+            self._poller = Poller(self._reception)
+            opened.callback(self._poller.close)
             self.interrupt = Interrupt()
-        except OSError:
-            self._poller.close()
-            raise
-        self._room = WaitingRoom(config, tls, answers, self._poller)
+            opened.pop_all()
+        self._room = WaitingRoom(
+            config, answers, self._poller, self._reception, int(listener.family)
+        )
+        # Before a client itself says something, a proxy has to introduce it.
+        self._introduces = config.proxy_protocol
+        self._arrivals: deque[Arrival] = deque()
         self._listener: Listener | None = listener
         self._poller.listen(listener)
         self._accept_again = inf
@@ -172,13 +180,15 @@ class Acceptor(threading.Thread):
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        self._poller.close_copy()
+        close_watched(self._reception.fileno())
+        self._poller.close()
         self.interrupt.close()
         for _ in self._pool.workers:
             self.work.put(None)  # for the one that has forked
 
     def _all_connections(self) -> set[Connection]:
         connections = {*self._room.ready, *self._room.deadlines.all_waiting()}
+        connections.update(self._room.connection_of(arrival) for arrival in self._arrivals)
         connections.update(connection for connection, _ in self._hand_backs)
         if not self.finished:
             connections.update(self._poller.connections())
@@ -211,6 +221,7 @@ class Acceptor(threading.Thread):
             self._accept()
         for connection in connections:
             self._guarded(self._room.on_event, connection)
+        self._receive()
         now = monotonic()
         for connection in islice(self._room.deadlines.expired(now), _DEADLINE_BUDGET):
             self._guarded(self._room.on_deadline, connection)
@@ -223,9 +234,8 @@ class Acceptor(threading.Thread):
 
     def _time_to_sleep(self) -> float | None:
         now = monotonic()
-        wakes_at = min(
-            self._room.deadlines.next(), self._accept_again, self._interrupt_at, self._stop_at
-        )
+        wakes_at = min(self._room.next_deadline(), self._accept_again)
+        wakes_at = min(wakes_at, self._interrupt_at, self._stop_at)
         if self._has_dispatched:
             # Connections may be handed back without a wake: see hand_back().
             self._has_dispatched = False
@@ -237,7 +247,7 @@ class Acceptor(threading.Thread):
         # What was taken back can be ready at once: the next request had come already.
         return bool(self._hand_backs or self._room.ready) or self._is_over()
 
-    def _guarded(self, step: Callable[..., None], connection: Connection, *args: State) -> None:
+    def _guarded(self, step: Callable[..., None], connection: Connection, *args: Any) -> None:
         """Take a step with one connection; whatever goes wrong is the end of that one only."""
         try:
             step(connection, *args)
@@ -276,23 +286,30 @@ class Acceptor(threading.Thread):
 
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101 - only stopping takes it away
+        try:
+            self._accept_clients(self._listener)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            # Otherwise the client has given up already, or something like it.
+            if is_shortage(error):
+                self._shortage.failed(error)
+                self._pause_accepting(self._listener)
+
+    def _accept_clients(self, listener: Listener) -> None:
+        if not self._introduces:
+            self._reception.accept(monotonic(), listener.fileno(), listener.is_unix)
+            return
         for _ in range(_ACCEPT_BUDGET):
-            try:
-                sock, address = self._listener.accept_connection(self._room.tls_from_the_start)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if is_shortage(error):
-                    self._shortage.failed(error)
-                    self._pause_accepting(self._listener)
-                    return
-                # The client has given up already, or something like it: on to the next one.
-                continue
-            except ValueError:
-                _logger.exception("a TLS session cannot begin")
-                continue
-            # Most heads are there by now, and then the connection never enters the poller.
-            self._guarded(self._room.welcome, Connection(sock, address))
+            connection = Connection(*listener.accept_connection())
+            self._guarded(self._room.welcome, connection)
+
+    def _receive(self) -> None:
+        """Have the core go on with those who have made no request yet, and take those who have."""
+        self._arrivals.extend(self._reception.turn(monotonic()))
+        while self._arrivals:
+            arrival = self._arrivals.popleft()
+            self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)
 
     def _pause_accepting(self, listener: Listener) -> None:
         """Leave the open connections alone and new ones in the backlog for a moment."""
@@ -347,6 +364,7 @@ class Acceptor(threading.Thread):
         self._drop_hand_backs()
         self._on_end(self._stop_at)
         self._poller.close()
+        self._reception.close()
         self.interrupt.close()
 
     def _drop_hand_backs(self) -> None:

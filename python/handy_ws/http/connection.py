@@ -14,6 +14,7 @@ from enum import Enum, auto
 from io import BufferedReader
 from typing import TYPE_CHECKING, Final
 
+from handy_ws._core import empty_lines
 from handy_ws.http.tls import session_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class State(Enum):
                            |                                    |
                            +--> CLOSED <------------ closing ---+
 
-    A TLS handshake is a part of `READING_HEAD`: the bytes of a head come when it is over.
+    The first head of a connection is read by the core, which makes its TLS session, too (`Reception`):
+    it comes to `READING_HEAD` when the head is there, or has taken too long.
 
     `HEAD_READY`, `BODY_READY`, `WRITE_READY` and `BROKEN` mean: a worker has it, or it is in the
     queue to them. A handler that reads the body as a stream does so in `HEAD_READY`. From the
@@ -177,10 +179,7 @@ class Connection:
 
     def skip_empty_lines(self) -> None:
         """Cut off the empty lines before a request: RFC 9112 section 2.2."""
-        at = 0
-        while self.received[at : at + 2] == b"\r\n":
-            at += 2
-        self.received = self.received[at:]
+        self.received = self.received[empty_lines(self.received) :]
         self.scanned = 0
 
     def take_entry(self) -> AccessEntry | None:

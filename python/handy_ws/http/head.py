@@ -2,17 +2,16 @@
 
 A head is the request line and the header fields, up to the first empty line (RFC 9112 section 2).
 The acceptor needs to know where it ends, and `find_head_end` tells it in linear time however the
-bytes were cut up. A worker then reads the whole head, once, with `parse_head`, which is strict and
-compiled: the rules stand in ``rust/core/src/http``.
+bytes were cut up. A worker then reads the whole head, once, with `parse_head`, which is strict. The
+rules stand in ``rust/core/src/http``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from handy_ws._core import RequestHead, parse_head
+from handy_ws._core import RequestHead, find_head_end, parse_head
 from handy_ws.http.request import HttpRequest, make_environ
-from handy_ws.http.syntax import is_token
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from handy_ws.http.tls import TlsSession
 
 __all__ = ["BadRequest", "RequestHead", "RequestSource", "find_head_end", "parse_head"]
-
-_HEAD_END: Final = b"\r\n\r\n"
-#: The first byte of a TLS client: RFC 8446 section 5.1.
-_TLS_HANDSHAKE: Final = 0x16
 
 
 class BadRequest(Exception):  # noqa: N818 - the name of the thing, as in RFC 9110 section 15.5.1
@@ -111,42 +106,3 @@ class RequestSource:
         request = HttpRequest(self.environ(head, body), self.path_params)
         request.user = self.user
         return request
-
-
-def find_head_end(buffer: bytes | bytearray, scanned: int, limit: int) -> int:
-    """Return the length of the head at the start of `buffer`, or 0 while it is not all there.
-
-    Args:
-        buffer: what has come so far.
-        scanned: how much of it an earlier call has seen; only the rest is looked at, so the
-            whole costs linear time.
-        limit: the largest head to accept, in bytes.
-
-    Raises:
-        BadRequest: 431 or 414 for too long a head; 400 as soon as it is clear that no head will
-            come of these bytes, so that a client that speaks something else need not time out.
-    """
-    # The end mark may straddle what was scanned before and what is new.
-    end = buffer.find(_HEAD_END, max(0, scanned - 3))
-    if end >= 0:
-        end += len(_HEAD_END)
-        if end <= limit:
-            return end
-    if max(end, len(buffer)) > limit:
-        if buffer.find(b"\r\n", 0, limit) < 0:
-            raise BadRequest(414, "the request line is too long")
-        raise BadRequest(431, f"the request head is longer than {limit} bytes")
-    if end < 0 and buffer:
-        _check_beginning(buffer, scanned)
-    return 0
-
-
-def _check_beginning(buffer: bytes | bytearray, scanned: int) -> None:
-    if scanned == 0 and buffer != b"\r" and not is_token(chr(buffer[0])):
-        if buffer[0] == _TLS_HANDSHAKE:
-            raise BadRequest(400, "TLS is not spoken here: use http:// or ws://")
-        raise BadRequest(400, "this is not an HTTP request")
-    new = max(0, scanned - 1)
-    line_feeds = buffer.count(b"\n", scanned)
-    if line_feeds and line_feeds != buffer.count(b"\r\n", new):
-        raise BadRequest(400, "a line must end with CRLF")

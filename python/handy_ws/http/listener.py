@@ -15,16 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from handy_ws._core import TlsStream
 from handy_ws.http.stream import PlainStream
 from handy_ws.http.unix_socket import SocketFile
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from handy_ws._core import TlsContext
     from handy_ws.config import ServerConfig
-    from handy_ws.http.stream import Stream
 
 __all__ = ["Listener", "checked_descriptor", "host_and_port"]
 
@@ -138,11 +135,13 @@ class Listener(socket.socket):
             file.remove()
         self.close()
 
-    def accept_connection(self, tls: TlsContext | None = None) -> tuple[Stream, tuple[str, int]]:
-        """Accept one connection.
+    @property
+    def is_unix(self) -> bool:
+        """Whether it is a unix socket."""
+        return not self._is_tcp
 
-        Args:
-            tls: what a session of TLS begins with at once; None to begin without.
+    def accept_connection(self) -> tuple[PlainStream, tuple[str, int]]:
+        """Accept one connection.
 
         Returns:
             The stream, with TCP_NODELAY, and the client's `host_and_port`.
@@ -150,13 +149,9 @@ class Listener(socket.socket):
         Raises:
             BlockingIOError: no connection is waiting.
             OSError: for all that accept(2) names; ECONNABORTED means to try again.
-            ValueError: the files of `tls` have to be read again, as in a forked child, and are of
-                no use.
         """
         # What accept() does, without asking the system for what the listener knows: 5 us, not 7.
         descriptor, address = cast("Any", self)._accept()  # noqa: SLF001
-        if tls is not None:
-            return TlsStream(tls, descriptor), host_and_port(address)
         sock = PlainStream(self._family, socket.SOCK_STREAM, 0, descriptor)
         sock.setblocking(False)
         if self._is_tcp and not _NODELAY_IS_INHERITED:

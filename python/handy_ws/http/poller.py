@@ -1,7 +1,6 @@
 """Waiting for sockets, and being woken by other threads.
 
-A thin layer over epoll that knows connections, and has the core go on with their TLS handshakes.
-Only the acceptor adds to it. Workers may take a connection out, just before they close it or give
+A thin layer over epoll that knows connections. Only the acceptor adds to it. Workers may take a connection out, just before they close it or give
 it away; the order of the steps in `forget` makes that safe while the acceptor does the same.
 
 The standard library's `selectors` returns all events at once, and thousands of clients that send
@@ -14,7 +13,6 @@ awake anyway: it looks at what others have left for it before it goes to sleep.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 from contextlib import suppress
@@ -23,17 +21,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handy_ws._core import TlsHandshakes, TlsStream
+    from handy_ws._core import Reception
     from handy_ws.http.connection import Connection
     from handy_ws.http.listener import Listener
     from handy_ws.http.stream import Stream
 
-__all__ = ["HANDSHAKE", "READ", "WRITE", "Interrupt", "Poller", "wait_for_room"]
+__all__ = ["READ", "WRITE", "Interrupt", "Poller", "wait_for_room"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
-#: In their place: the handshake is the core's, which tells when it is over.
-HANDSHAKE: Final = 1 << 16
 #: The most connections that are dealt with in one turn, before new ones and work for the workers.
 _MOST: Final = 64
 
@@ -81,17 +77,16 @@ class Interrupt:
 class Poller:
     """The set of sockets that the acceptor waits for."""
 
-    def __init__(self, handshakes: TlsHandshakes | None) -> None:
-        """Make an empty set.
+    def __init__(self, reception: Reception) -> None:
+        """Make a set without connections.
 
         Args:
-            handshakes: those of TLS; None where there is none.
+            reception: waits for clients that have made no request yet, and is waited for itself.
 
         Raises:
             OSError: out of descriptors; nothing is left open then.
         """
         self._asleep = False
-        self._handshakes = handshakes
         self._connections: dict[int, Connection] = {}
         self._listening = -1
         self._reader, self._writer = socket.socketpair()
@@ -104,9 +99,8 @@ class Poller:
             self._writer.close()
             raise
         self._epoll.register(self._reader, READ)
-        self._shaking = -1 if handshakes is None else handshakes.fileno()
-        if handshakes is not None:
-            self._epoll.register(handshakes, READ)
+        self._reception = reception.fileno()
+        self._epoll.register(self._reception, READ)
 
     def listen(self, listener: Listener) -> None:
         """Wait for new connections, too."""
@@ -127,19 +121,12 @@ class Poller:
         if connection.interest == interest:
             return
         descriptor = connection.sock.fileno()
-        if connection.interest and connection.interest != HANDSHAKE:
+        if connection.interest:
             self._epoll.modify(descriptor, interest)
         else:
             self._epoll.register(descriptor, interest)
             self._connections[descriptor] = connection
         connection.interest = interest
-
-    def watch_handshake(self, connection: Connection, stream: TlsStream) -> None:
-        """Wait for the first that the client has to say on `stream`, the connection's own."""
-        assert self._handshakes is not None  # noqa: S101 - without TLS there is no such stream
-        self._connections[stream.fileno()] = connection
-        connection.interest = HANDSHAKE
-        self._handshakes.add(stream)
 
     def forget(self, connection: Connection) -> None:
         """Wait for `connection` no longer. Workers call this, too, for what is theirs."""
@@ -148,12 +135,9 @@ class Poller:
             # Of two threads one gets it. Nobody registers the number again in the meantime: the
             # acceptor alone does that, and it is one of the two or not here.
             if descriptor >= 0 and self._connections.pop(descriptor, None) is not None:
-                if connection.interest != HANDSHAKE:
-                    # The other thread may have closed it by now, and then it is out already.
-                    with suppress(OSError):
-                        self._epoll.unregister(descriptor)
-                elif self._handshakes is not None:
-                    self._handshakes.forget(descriptor)
+                # The other thread may have closed it by now, and then it is out already.
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
             connection.interest = 0
 
     def wait(
@@ -182,18 +166,10 @@ class Poller:
                 connections.append(connection)
             elif descriptor == self._listening:
                 can_accept = True
-            elif descriptor == self._shaking:
-                connections += self._shake_hands()
-            else:
+            elif descriptor != self._reception:  # which takes its turn anyway
                 with suppress(BlockingIOError):
                     self._reader.recv(4096)
         return connections, can_accept
-
-    def _shake_hands(self) -> list[Connection]:
-        """Go on with the handshakes, and return those that are over."""
-        assert self._handshakes is not None  # noqa: S101 - whose descriptor it is
-        # They keep their interest until they are watched for something else, or forgotten.
-        return [self._connections.pop(descriptor) for descriptor in self._handshakes.turn()]
 
     def wake(self, *, surely: bool = False) -> None:
         """End the sleep of `wait`; `surely` ends even one that is about to begin."""
@@ -208,9 +184,3 @@ class Poller:
         self._epoll.close()
         self._reader.close()
         self._writer.close()
-
-    def close_copy(self) -> None:
-        """Release a forked child's copies of the descriptors."""
-        self.close()
-        if self._handshakes is not None:
-            os.close(self._handshakes.fileno())

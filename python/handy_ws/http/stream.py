@@ -12,14 +12,20 @@ import sys
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from handy_ws._core import TlsStream
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from _typeshed import HasFileno
 
 __all__ = ["PlainStream", "Stream", "break_off", "in_flight"]
+
+
+#: Tells Python that a descriptor is nonblocking, where the system knows such a type.
+_NONBLOCK: Final = getattr(socket, "SOCK_NONBLOCK", 0)
 
 
 class PlainStream(socket.socket):
@@ -31,6 +37,14 @@ class PlainStream(socket.socket):
     unsent = 0
     #: Whether the client has said in another way than by a FIN that nothing more comes from it.
     has_ended = False
+
+    @classmethod
+    def take(cls, descriptor: int, family: int) -> Self:
+        """Make one of a nonblocking socket that somebody gives away, without asking the system."""
+        stream = cls(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+        if not _NONBLOCK:
+            stream.setblocking(False)
+        return stream
 
     def flush(self) -> int:
         """Send what is `unsent`, and return how many bytes went out."""

@@ -1,6 +1,6 @@
 """What happens to the connections that wait, one step at a time.
 
-`WaitingRoom` holds every connection that no worker has. For each event or missed deadline it
+`WaitingRoom` holds every connection that has made a request and that no worker has. For each event or missed deadline it
 takes one step without blocking: reads what has come, sends what fits, and decides whether the
 connection waits on, is closed, or is ready for a worker. It belongs to the acceptor's thread.
 """
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import socket
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from handy_ws._core import NotTls, TlsStream
+from handy_ws._core import TlsStream
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
@@ -26,7 +27,7 @@ from handy_ws.http.proxy_protocol import ProxyProtocolError, find_header_end, re
 from handy_ws.http.stream import PlainStream
 
 if TYPE_CHECKING:
-    from handy_ws._core import TlsContext
+    from handy_ws._core import Arrival, Reception
     from handy_ws.config import ServerConfig
     from handy_ws.http.outgoing import Outgoing
     from handy_ws.http.poller import Poller
@@ -44,6 +45,7 @@ _SEND_BUDGET: Final = 256 * 1024
 #: still be sending, is not reset before it has seen the response: RFC 9112 section 9.6.
 _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1024 * 1024
+_TOO_SLOW: Final = "the request head took too long"
 
 
 class WaitingRoom:
@@ -52,19 +54,24 @@ class WaitingRoom:
     Attributes:
         ready: those for which the wait is over, to be passed on to the workers.
         deadlines: until when each of the others may wait, or when to look how it keeps up.
-        tls_from_the_start: what accepted streams begin a session with; None if they begin without.
     """
 
     def __init__(
-        self, config: ServerConfig, tls: TlsContext | None, answers: Answers, poller: Poller
+        self,
+        config: ServerConfig,
+        answers: Answers,
+        poller: Poller,
+        reception: Reception,
+        family: int,
     ) -> None:
         """Make an empty room.
 
         Args:
             config: the limits.
-            tls: what to speak TLS with; None to speak none.
             answers: renders the error answers.
             poller: waits for the sockets.
+            reception: reads what clients say first.
+            family: that of the sockets.
         """
         self.ready: list[Connection] = []
         self.deadlines: Deadlines[State, Connection] = Deadlines(
@@ -81,11 +88,10 @@ class WaitingRoom:
         self._max_head_size = config.max_head_size
         self._proxies = TrustedProxies.of(config)
         self._proxy_protocol = config.proxy_protocol
-        self._tls = tls
-        # Before it a proxy may have something to say in the clear.
-        self.tls_from_the_start = None if config.proxy_protocol else tls
         self._answers = answers
         self._poller = poller
+        self._reception = reception
+        self._family = family
 
     # Coming and going
 
@@ -123,6 +129,7 @@ class WaitingRoom:
         ):
             for connection in self.deadlines.waiting(state):
                 self.close(connection)
+        self._reception.let_go()
 
     def _watch(self, connection: Connection) -> None:
         """Wait for what the state needs; and for room, if the stream has something to send."""
@@ -139,42 +146,53 @@ class WaitingRoom:
         connection.state = state
         self.ready.append(connection)
 
+    def next_deadline(self) -> float:
+        """Return the time at which somebody has to be let go, or infinity."""
+        due = self._reception.next_due()
+        return min(self.deadlines.next(), inf if due is None else due)
+
     # What happens to a connection
 
     def welcome(self, connection: Connection) -> None:
-        """Take the first step with a connection that was accepted just now."""
+        """Take the first step with a connection that a proxy may have to introduce."""
         proxies = self._proxies
         if proxies is not None and proxies.trust(connection.address[0]):
             connection.proxies = proxies
-            if self._proxy_protocol:
-                connection.state = State.READING_PROXY_HEADER
-                self._read_proxy_header(connection)
-                return
-        self._begin(connection)
-
-    def _begin(self, connection: Connection) -> None:
-        """Begin to read what the client itself has to say."""
-        if self._tls is not None:
-            self._begin_tls(connection, self._tls)
-            return
-        if connection.interest:
-            # It has waited for what a proxy says first. Its own time runs from now on.
-            self.enter(connection, State.READING_HEAD)
+            connection.state = State.READING_PROXY_HEADER
+            self._read_proxy_header(connection)
         else:
-            connection.state = State.READING_HEAD
-        self._read_head(connection)
+            self._go_to_reception(connection)
 
-    def _begin_tls(self, connection: Connection, context: TlsContext) -> None:
-        """Have the handshake done. There is an event when the client says something behind it."""
-        stream = connection.sock
-        if isinstance(stream, PlainStream):
-            # It has waited for what a proxy says first.
-            self._leave(connection)
-            self._poller.forget(connection)
-            connection.sock = stream = TlsStream(context, stream.detach())
+    def _go_to_reception(self, connection: Connection) -> None:
+        """Have the core read what the client itself says first. Its time runs from now on."""
+        self._leave(connection)
+        self._poller.forget(connection)
         connection.state = State.READING_HEAD
-        self.deadlines.add(State.READING_HEAD, connection, monotonic())
-        self._poller.watch_handshake(connection, stream)
+        self._reception.add(monotonic(), connection.sock.detach(), connection.address, connection)
+
+    def connection_of(self, arrival: Arrival) -> Connection:
+        """Return the connection of a client that has come out of the reception."""
+        stream = arrival.stream
+        if isinstance(stream, int):
+            stream = PlainStream.take(stream, self._family)
+        if arrival.owner is not None:
+            arrival.owner.sock = stream
+            return arrival.owner
+        connection = Connection(stream, arrival.address)
+        if self._proxies is not None and self._proxies.trust(connection.address[0]):
+            connection.proxies = self._proxies
+        return connection
+
+    def receive(self, connection: Connection, arrival: Arrival) -> None:
+        """Take the first step with a connection that has come out of the reception."""
+        connection.received = arrival.received
+        match arrival.reason:
+            case "head":
+                self._look_for_head(connection)
+            case "late":
+                self._refuse(connection, 408, _TOO_SLOW)
+            case _:
+                self._refuse(connection, 400, "this port speaks TLS: use https:// or wss://")
 
     def on_event(self, connection: Connection) -> None:
         """Take a step: the socket is readable or writable."""
@@ -197,7 +215,7 @@ class WaitingRoom:
         """Take a step: the connection has waited too long."""
         match connection.state:
             case State.READING_HEAD if connection.received:
-                self._refuse(connection, 408, "the request head took too long")
+                self._refuse(connection, 408, _TOO_SLOW)
             case State.READING_BODY | State.WRITING if self._keeps_up(connection):
                 self.deadlines.add(connection.state, connection, monotonic())
             case State.READING_BODY:
@@ -222,9 +240,6 @@ class WaitingRoom:
             data = sock.recv(size, *flags)
         except (BlockingIOError, InterruptedError):
             pass
-        except NotTls:
-            self._refuse_plain(connection)
-            return None
         except OSError as error:
             if isinstance(sock, TlsStream):
                 _logger.debug("TLS with %s failed: %s", connection.address[0], error)
@@ -232,7 +247,6 @@ class WaitingRoom:
         if data == b"":
             self.close(connection)
             return None
-        # What is not in the poller yet begins there by `enter`.
         if connection.interest and (sock.unsent or connection.interest & WRITE):
             self._watch(connection)
         return data
@@ -257,7 +271,7 @@ class WaitingRoom:
         if introduction is not None:
             connection.received = b""
             connection.introduce(introduction)
-            self._begin(connection)
+            self._go_to_reception(connection)
         elif not connection.interest:
             self.enter(connection, State.READING_PROXY_HEADER)
 
@@ -266,9 +280,6 @@ class WaitingRoom:
         if data is not None:
             connection.append(data)
             self._look_for_head(connection)
-        elif connection.state is State.READING_HEAD and not connection.interest:
-            # It has come without data: its time runs from the accept.
-            self.enter(connection, State.READING_HEAD)
 
     def _look_for_head(self, connection: Connection) -> None:
         if connection.received[0] in b"\r\n":
@@ -286,7 +297,7 @@ class WaitingRoom:
             self._pass_on(connection, State.HEAD_READY)
             return
         connection.scanned = len(received)
-        if not connection.interest or (connection.state is State.IDLE and received):
+        if connection.state is State.IDLE and received:
             self.enter(connection, State.READING_HEAD)
         else:
             self._watch(connection)
@@ -331,12 +342,6 @@ class WaitingRoom:
             self.close(connection)
         else:
             self.enter(connection, State.LINGERING)
-
-    def _refuse_plain(self, connection: Connection) -> None:
-        """Answer a client that speaks no TLS in plain text, which it understands."""
-        stream = connection.sock = PlainStream(fileno=connection.sock.detach())
-        stream.setblocking(False)
-        self._refuse(connection, 400, "this port speaks TLS: use https:// or wss://")
 
     def _pass_on_to_log(
         self, connection: Connection, outgoing: Outgoing, raw: bytes | bytearray

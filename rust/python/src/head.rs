@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PySequence, PyString};
 
 use crate::calls;
 use crate::names;
+use crate::payload::with_bytes;
 
 /// A request head, which never changes.
 #[pyclass(frozen, module = "handy_ws._core")]
@@ -19,6 +20,30 @@ pub(crate) struct RequestHead {
 impl RequestHead {
     pub(crate) const fn core(&self) -> &http::RequestHead {
         &self.head
+    }
+}
+
+/// How many bytes at the start of `buffer` are empty lines, which may come before a request
+/// (RFC 9112 section 2.2).
+#[pyfunction]
+pub(crate) fn empty_lines(buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+    with_bytes(buffer, http::empty_lines)
+}
+
+/// The length of the head at the start of `buffer`, 0 while it is not all there. Of what an earlier
+/// call has `scanned` nothing is looked at again.
+///
+/// Raises `BadRequest` if it has more than `limit` bytes (414, 431), and as soon as it is clear that
+/// it will be none (400).
+#[pyfunction]
+pub(crate) fn find_head_end(
+    buffer: &Bound<'_, PyAny>,
+    scanned: usize,
+    limit: usize,
+) -> PyResult<usize> {
+    match with_bytes(buffer, |bytes| http::find_end(bytes, scanned, limit))? {
+        Ok(end) => Ok(end.unwrap_or(0)),
+        Err(error) => Err(bad_request(buffer.py(), error)),
     }
 }
 

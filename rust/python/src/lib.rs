@@ -14,6 +14,7 @@ mod manager;
 mod messages;
 mod names;
 mod payload;
+mod reception;
 mod roster;
 mod strand;
 mod terms;
@@ -32,15 +33,19 @@ mod _core {
     #[pymodule_export]
     use crate::fork::after_fork_in_child;
     #[pymodule_export]
-    use crate::head::{RequestHead, is_authority, parse_head, render_head};
+    use crate::head::{
+        RequestHead, empty_lines, find_head_end, is_authority, parse_head, render_head,
+    };
     #[pymodule_export]
     use crate::manager::WebSocketManager;
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
     #[pymodule_export]
+    use crate::reception::{Arrival, Reception};
+    #[pymodule_export]
     use crate::terms::{Accepted, Refusal, Terms};
     #[pymodule_export]
-    use crate::tls::{NotTls, TlsContext, TlsHandshakes, TlsStream};
+    use crate::tls::{TlsContext, TlsStream};
 
     use pyo3::panic::PanicException;
     use pyo3::prelude::*;

@@ -1,31 +1,21 @@
-//! `TlsContext`, `TlsStream` and `TlsHandshakes`: TLS as the HTTP side sees it.
+//! `TlsContext` and `TlsStream`: TLS as the HTTP side sees it.
 
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use handy_ws_core::manager::{PerProcess, generation};
-use handy_ws_core::tls::{
-    Crypto, Files, Handshakes, Received, Secured, Session, Settings, SharedStream, Version,
-};
-use pyo3::create_exception;
-use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError, PyValueError};
+use handy_ws_core::tls::{Crypto, Files, Secured, Session, Settings, Version};
+use pyo3::exceptions::{PyConnectionError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use rustls::crypto::aws_lc_rs;
 
 use crate::payload::to_bytes;
-
-create_exception!(
-    handy_ws._core,
-    NotTls,
-    PyOSError,
-    "What came first was no TLS record: a client that speaks plain HTTP, most likely."
-);
 
 /// In the place of a descriptor.
 const CLOSED: RawFd = -1;
@@ -40,7 +30,7 @@ pub(crate) struct TlsContext {
 }
 
 impl TlsContext {
-    fn settings(&self) -> PyResult<Settings> {
+    pub(crate) fn settings(&self) -> PyResult<Settings> {
         let mut settings = self.settings.lock();
         match &*settings {
             Some(settings) => Ok(settings.clone()),
@@ -99,16 +89,24 @@ fn load(files: &Files) -> PyResult<Settings> {
 /// those that serving HTTP takes. One thread at a time uses it.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct TlsStream {
-    shared: ManuallyDrop<SharedStream>,
-    /// Its descriptor, or -1: a forked child cannot ask `shared`, which may be locked there for ever.
+    /// `None`: closed, or given away.
+    secured: ManuallyDrop<Mutex<Option<Secured>>>,
+    /// Its descriptor, or -1: a forked child cannot ask `secured`, which may be locked there for ever.
     fd: AtomicI32,
     /// See [`generation`].
     process: u32,
 }
 
 impl TlsStream {
+    /// That of a session whose handshake is over.
+    pub(crate) fn new(socket: TcpStream, session: Box<Session>) -> Self {
+        let fd = AtomicI32::new(socket.as_raw_fd());
+        let secured = Mutex::new(Some(Secured::new(socket, session)));
+        Self { secured: ManuallyDrop::new(secured), fd, process: generation() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Secured>> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.secured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something without the interpreter.
@@ -141,42 +139,21 @@ impl Drop for TlsStream {
         // In a forked child it is the parent's. What there is of it here may be half of something.
         if self.process == generation() {
             // SAFETY: nothing uses it after this.
-            unsafe { ManuallyDrop::drop(&mut self.shared) };
+            unsafe { ManuallyDrop::drop(&mut self.secured) };
         }
     }
 }
 
 #[pymethods]
 impl TlsStream {
-    /// Begin a session on a connected socket, which belongs to it from now on, also if this raises,
-    /// and never blocks.
-    #[new]
-    fn new(context: &Bound<'_, TlsContext>, fd: RawFd) -> PyResult<Self> {
-        let socket = take_descriptor(fd)?;
-        socket.set_nonblocking(true)?;
-        let settings = context.get().settings()?;
-        let secured = Secured::new(&settings, socket).map_err(as_of_socket)?;
-        let shared = ManuallyDrop::new(Arc::new(Mutex::new(Some(secured))));
-        Ok(Self { shared, fd: AtomicI32::new(fd), process: generation() })
-    }
-
     /// Read at most `size` bytes from the socket, and return all the plaintext that came of it;
-    /// `b""` when the client has ended the session or the connection. Also does the handshake.
+    /// `b""` when the client has ended the session or the connection.
     ///
-    /// Raises `BlockingIOError` if there is no plaintext yet, `NotTls` if what came first is no
-    /// TLS, and `ConnectionError` if something else is wrong with the session or the connection.
+    /// Raises `BlockingIOError` if there is no plaintext yet, and `ConnectionError` if something is
+    /// wrong with the session or the connection.
     fn recv<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
-        // That costs nothing, and so does not let go of the interpreter.
-        let first = self.lock().as_mut().and_then(Secured::take_first);
-        let received = match first {
-            Some(first) => first.map_err(as_of_socket),
-            None => self.detached(py, |secured| secured.receive(size)),
-        };
-        match received? {
-            Received::Plaintext(plain) => Ok(PyBytes::new(py, &plain)),
-            Received::End => Ok(PyBytes::new(py, b"")),
-            Received::NotTls => Err(NotTls::new_err("this is not TLS")),
-        }
+        let received = self.detached(py, |secured| secured.receive(size))?;
+        Ok(PyBytes::new(py, &received.unwrap_or_default()))
     }
 
     /// Encrypt and send; returns how many bytes were taken. Of those a few may wait in `unsent`.
@@ -280,69 +257,6 @@ impl TlsStream {
     #[getter]
     fn resumed(&self) -> bool {
         self.ask(|session| Some(session.is_resumed())).unwrap_or(false)
-    }
-}
-
-/// The handshakes of many streams, a step at a time. One thread has it, but any may `forget`.
-#[pyclass(frozen, module = "handy_ws._core")]
-pub(crate) struct TlsHandshakes {
-    handshakes: ManuallyDrop<Mutex<Handshakes>>,
-    descriptor: RawFd,
-    /// See [`generation`].
-    process: u32,
-}
-
-impl TlsHandshakes {
-    fn lock(&self) -> MutexGuard<'_, Handshakes> {
-        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for TlsHandshakes {
-    fn drop(&mut self) {
-        // In a forked child, what there is of it may be half of something.
-        if self.process == generation() {
-            // SAFETY: nothing uses it after this.
-            unsafe { ManuallyDrop::drop(&mut self.handshakes) };
-        }
-    }
-}
-
-#[pymethods]
-impl TlsHandshakes {
-    /// Without any. Raises `OSError` if the system has no descriptors left.
-    #[new]
-    fn new() -> PyResult<Self> {
-        let handshakes = Handshakes::new()?;
-        let descriptor = handshakes.descriptor();
-        let handshakes = ManuallyDrop::new(Mutex::new(handshakes));
-        Ok(Self { handshakes, descriptor, process: generation() })
-    }
-
-    /// A descriptor that is readable while `turn` has something to do; it closes with the object,
-    /// but not in a forked child.
-    fn fileno(&self) -> RawFd {
-        self.descriptor
-    }
-
-    /// Have the handshake of a stream done. Until it is, nobody else may read from the stream.
-    ///
-    /// Raises `OSError` if the system refuses.
-    fn add(&self, stream: &Bound<'_, TlsStream>) -> PyResult<()> {
-        let stream = stream.get();
-        Ok(self.lock().add(stream.fileno(), &stream.shared)?)
-    }
-
-    /// Let go of the stream with this descriptor, before it is closed; unless it is done.
-    fn forget(&self, fd: RawFd) {
-        self.lock().forget(fd);
-    }
-
-    /// Go on with the handshakes, without the interpreter. Returns the descriptors of those whose
-    /// `recv` has something to tell now, each once: the first plaintext, or what has come in its
-    /// place.
-    fn turn(&self, py: Python<'_>) -> PyResult<Vec<RawFd>> {
-        Ok(py.detach(|| self.lock().turn())?)
     }
 }
 

@@ -6,6 +6,24 @@ pub enum BadHead {
     /// A byte that may stand nowhere in a head, or a line that does not end with CRLF.
     #[error("the request head has a control character or a bare CR or LF")]
     Control,
+    /// Longer than the server wants to read.
+    #[error("the request head is longer than {limit} bytes")]
+    TooLong {
+        /// How long it may be, in bytes.
+        limit: usize,
+    },
+    /// The request line alone is longer than that.
+    #[error("the request line is too long")]
+    LineTooLong,
+    /// The first byte is that of a TLS client.
+    #[error("TLS is not spoken here: use http:// or ws://")]
+    Tls,
+    /// The first byte is in no method.
+    #[error("this is not an HTTP request")]
+    NotHttp,
+    /// A line that ends with LF alone.
+    #[error("a line must end with CRLF")]
+    LineEnd,
     /// More fields than the server wants to read.
     #[error("the request has more than {limit} header fields")]
     TooManyFields {
@@ -74,6 +92,9 @@ impl BadHead {
     pub const fn status(self) -> u16 {
         match self {
             Self::Control
+            | Self::Tls
+            | Self::NotHttp
+            | Self::LineEnd
             | Self::RequestLine
             | Self::Version
             | Self::Method
@@ -90,7 +111,8 @@ impl BadHead {
             | Self::ChunkedBeforeOther
             | Self::NoHost
             | Self::Host => 400,
-            Self::TooManyFields { .. } => 431,
+            Self::LineTooLong => 414,
+            Self::TooManyFields { .. } | Self::TooLong { .. } => 431,
             Self::UnknownMethod => 501,
             Self::OtherVersion => 505,
         }

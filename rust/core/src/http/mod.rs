@@ -15,6 +15,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod authority;
+mod beginning;
 mod error;
 mod fields;
 mod head;
@@ -25,6 +26,7 @@ mod syntax;
 mod tests;
 
 pub use authority::is_authority;
+pub use beginning::{empty_lines, find_end};
 pub use error::BadHead;
 pub use head::RequestHead;
 pub use request_line::Version;

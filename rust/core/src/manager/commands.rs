@@ -13,8 +13,8 @@ use super::handler::Event;
 use super::peer::{Peer, Stage};
 use super::queue::{Adoption, Command, Commands, Target};
 use super::rate::MessageRate;
-use super::stream::Stream;
 use super::turn::{Loop, after, find, list};
+use crate::stream::Stream;
 
 impl<C: Send> Loop<C> {
     /// Takes all commands, in order. For the peers that are now to be `answered` with a CLOSE the

@@ -36,7 +36,6 @@ mod queue;
 mod rate;
 mod read;
 mod send;
-mod stream;
 mod sync;
 mod turn;
 mod variants;

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::deadlines::Deadlines;
 use super::output::{BufferPool, Output, Written};
 use super::rate::MessageRate;
-use super::stream::Stream;
+use crate::stream::Stream;
 
 pub(super) use intake::Intake;
 

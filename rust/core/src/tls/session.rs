@@ -25,7 +25,12 @@ thread_local! {
 /// What came first is no TLS.
 #[derive(Debug, thiserror::Error)]
 #[error("this is not TLS")]
-pub(super) struct NotTls;
+struct NotTls;
+
+/// Whether an error of [`Session::read`] says that.
+pub(crate) fn is_not_tls(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|reason| reason.is::<NotTls>())
+}
 
 /// What one read came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,16 +116,15 @@ impl Session {
         }
     }
 
-    /// Reads once, as [`read`](Self::read) does, and returns all the plaintext that came of it, and
-    /// whether the socket may have more.
+    /// Reads once, as [`read`](Self::read) does, and returns all the plaintext that came of it.
     pub fn read_all(
         &mut self,
         socket: &mut (impl Read + Write),
         size: usize,
-    ) -> io::Result<Option<(Vec<u8>, bool)>> {
+    ) -> io::Result<Option<Vec<u8>>> {
         let size = size.clamp(1, READ_SIZE);
         let mut plain = vec![0; size];
-        let Some(Arrival { count, more, .. }) = self.read(socket, &mut plain)? else {
+        let Some(Arrival { count, .. }) = self.read(socket, &mut plain)? else {
             return Ok(None);
         };
         plain.truncate(count);
@@ -130,7 +134,7 @@ impl Session {
             let count = self.take(&mut plain[start..])?;
             plain.truncate(start + count);
         }
-        Ok(Some((plain, more)))
+        Ok(Some(plain))
     }
 
     fn decrypt(&mut self, mut ciphertext: &[u8], buffer: &mut [u8]) -> io::Result<usize> {

@@ -18,18 +18,18 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Crypto, Files, LoadError, Settings, Version};
 
-pub(super) const HOST: &str = "localhost";
+pub(crate) const HOST: &str = "localhost";
 
-pub(super) fn load(files: &Files) -> Result<Settings, LoadError> {
+pub(crate) fn load(files: &Files) -> Result<Settings, LoadError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     Settings::load(files, Crypto { provider, ticketer: aws_lc_rs::Ticketer::new().unwrap() })
 }
 
 /// A folder of PEM files: those of a CA, of a server, and of a client.
-pub(super) struct Folder(pub(super) PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("handy-ws-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         let mut params = CertificateParams::new([]).unwrap();
@@ -47,7 +47,7 @@ impl Folder {
         Self(path)
     }
 
-    pub(super) fn files(&self) -> Files {
+    pub(crate) fn files(&self) -> Files {
         Files {
             certificate: self.0.join("server.pem"),
             private_key: self.0.join("server.key"),
@@ -65,12 +65,12 @@ impl Drop for Folder {
 
 /// What a session sees of a socket.
 #[derive(Default)]
-pub(super) struct Pipe {
-    pub(super) came: VecDeque<u8>,
-    pub(super) has_ended: bool,
-    pub(super) sent: Vec<u8>,
+pub(crate) struct Pipe {
+    pub(crate) came: VecDeque<u8>,
+    pub(crate) has_ended: bool,
+    pub(crate) sent: Vec<u8>,
     /// How much it takes of what is sent; `None`: everything.
-    pub(super) room: Option<usize>,
+    pub(crate) room: Option<usize>,
 }
 
 impl Read for Pipe {
@@ -99,17 +99,17 @@ impl Write for Pipe {
 }
 
 /// What a client knows: whom to trust, and what to speak.
-pub(super) struct Browser {
-    pub(super) config: ClientConfig,
+pub(crate) struct Browser {
+    pub(crate) config: ClientConfig,
 }
 
 impl Browser {
-    pub(super) fn new(folder: &Folder, versions: &[&'static SupportedProtocolVersion]) -> Self {
+    pub(crate) fn new(folder: &Folder, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let config = Self::builder(folder, versions).with_no_client_auth();
         Self { config }
     }
 
-    pub(super) fn with_certificate(folder: &Folder) -> Self {
+    pub(crate) fn with_certificate(folder: &Folder) -> Self {
         let chain = certificates(&folder.0.join("client.pem"));
         let key = PrivateKeyDer::from_pem_file(folder.0.join("client.key")).unwrap();
         let builder = Self::builder(folder, &[&TLS13, &TLS12]);
@@ -128,11 +128,11 @@ impl Browser {
             .with_root_certificates(roots)
     }
 
-    pub(super) fn connect(&self) -> ClientConnection {
+    pub(crate) fn connect(&self) -> ClientConnection {
         ClientConnection::new(Arc::new(self.config.clone()), HOST.try_into().unwrap()).unwrap()
     }
 }
 
-pub(super) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
+pub(crate) fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_file_iter(path).unwrap().map(Result::unwrap).collect()
 }

@@ -8,19 +8,29 @@ use mio::net::TcpStream;
 use crate::tls::{Arrival, Session};
 
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     /// What is registered with the poll.
-    pub(super) socket: TcpStream,
+    pub(crate) socket: TcpStream,
     session: Option<Box<Session>>,
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream, session: Option<Box<Session>>) -> Self {
+    pub(crate) fn new(socket: TcpStream, session: Option<Box<Session>>) -> Self {
         Self { socket, session }
     }
 
+    #[cfg(not(loom))]
+    pub(crate) fn into_parts(self) -> (TcpStream, Option<Box<Session>>) {
+        (self.socket, self.session)
+    }
+
+    #[cfg(not(loom))]
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+
     /// Reads once. `None`: nothing more will come.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<Arrival>> {
         if let Some(session) = &mut self.session {
             return session.read(&mut self.socket, buffer);
         }
@@ -38,20 +48,20 @@ impl Stream {
     }
 
     /// Bytes that were taken to be written, and are not.
-    pub(super) fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         self.session.as_ref().map_or(0, |session| session.unsent())
     }
 
     /// Says that nothing more will be written, where a FIN alone does not say it.
     /// [`io::ErrorKind::WouldBlock`]: it waits in [`unsent`](Self::unsent).
-    pub(super) fn say_goodbye(&mut self) -> io::Result<()> {
+    pub(crate) fn say_goodbye(&mut self) -> io::Result<()> {
         match &mut self.session {
             Some(session) => session.close(&mut self.socket),
             None => Ok(()),
         }
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
 }
