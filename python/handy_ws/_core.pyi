@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
 
-from handy_ws.config import CompressionConfig, WebSocketConfig
+from handy_ws.config import CompressionConfig, ServerConfig, WebSocketConfig
 from handy_ws.http.head import RequestSource
 from handy_ws.http.request import HttpRequest
 from handy_ws.websocket.enums import CloseCause, SendResult
@@ -17,6 +17,7 @@ __all__ = [
     "Accepted",
     "Arrival",
     "Callbacks",
+    "Gate",
     "PanicException",
     "Permit",
     "Reception",
@@ -73,6 +74,12 @@ class Terms:
     def check(
         self, head: RequestHead, scheme: str, manager: WebSocketManager
     ) -> Accepted | Refusal: ...
+
+@final
+class Gate:
+    """All that a `WebSocketHandler` does with a handshake, if that is no code of the program's."""
+
+    def __new__(cls, terms: Terms, callbacks: Callbacks) -> Gate: ...
 
 @final
 class Accepted:
@@ -139,12 +146,17 @@ class Reception:
     """Clients that have come, until each has said what it wants."""
 
     def __new__(
-        cls, head_timeout: float, max_head_size: int, tls: TlsContext | None = None
+        cls,
+        manager: WebSocketManager,
+        local_address: tuple[str, int],
+        config: ServerConfig,
+        tls: TlsContext | None = None,
     ) -> Reception: ...
     def fileno(self) -> int: ...
+    def open(self, path: str, gate: Gate) -> None: ...
     def accept(self, now: float, listener: int, is_unix: bool) -> None: ...
     def add(self, now: float, socket: int, address: tuple[str, int], owner: Any) -> None: ...
-    def turn(self, now: float) -> list[Arrival]: ...
+    def turn(self, now: float, lets_in: bool) -> list[Arrival]: ...
     def next_due(self) -> float | None: ...
     def let_go(self) -> None: ...
     def close(self) -> None: ...

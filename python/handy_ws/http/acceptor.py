@@ -33,6 +33,7 @@ from handy_ws._core import Arrival, Reception
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
+from handy_ws.http.listener import local_address
 from handy_ws.http.poller import READ, Interrupt, Poller
 from handy_ws.http.process import close_watched
 from handy_ws.http.shortage import ShortageLog, is_shortage
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from handy_ws._core import TlsContext
+    from handy_ws._core import WebSocketManager as Core
     from handy_ws.config import ServerConfig
     from handy_ws.http.listener import Listener
     from handy_ws.http.pool import WorkerPool
@@ -78,6 +80,7 @@ class Acceptor(threading.Thread):
         listener: Listener,
         config: ServerConfig,
         tls: TlsContext | None,
+        manager: Core,
         answers: Answers,
         on_end: Callable[[float], None],
     ) -> None:
@@ -87,6 +90,7 @@ class Acceptor(threading.Thread):
             listener: the listening socket; it is closed by the acceptor from here on.
             config: the limits.
             tls: what to speak TLS with; None to speak none.
+            manager: gets the WebSockets that need no handler's answer.
             answers: renders the error answers.
             on_end: called last on this thread, with the time (monotonic) at which all must be
                 over.
@@ -105,7 +109,7 @@ class Acceptor(threading.Thread):
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
         with ExitStack() as opened:
-            self._reception = Reception(config.head_timeout, config.max_head_size, tls)
+            self._reception = Reception(manager, local_address(listener.address), config, tls)
             opened.callback(self._reception.close)
             self._poller = Poller(self._reception)
             opened.callback(self._poller.close)
@@ -180,7 +184,8 @@ class Acceptor(threading.Thread):
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        close_watched(self._reception.fileno())
+        if (epoll := self._reception.fileno()) >= 0:
+            close_watched(epoll)
         self._poller.close()
         self.interrupt.close()
         for _ in self._pool.workers:
@@ -270,7 +275,10 @@ class Acceptor(threading.Thread):
         is_logged = access_log.is_wanted()
         for connection in ready:
             # Who reads the log may block.
-            if not is_logged and self._service.answers_at_once(connection):
+            found = None if is_logged else self._service.gate_of(connection)
+            if found is not None:
+                # The next one that keeps the terms there is let in without us.
+                self._reception.open(*found)
                 at_once.append(connection)
                 continue
             if is_logged and connection.state is State.HEAD_READY:
@@ -306,7 +314,9 @@ class Acceptor(threading.Thread):
 
     def _receive(self) -> None:
         """Have the core go on with those who have made no request yet, and take those who have."""
-        self._arrivals.extend(self._reception.turn(monotonic()))
+        # What a proxy has said of its client, and what is logged, has to be seen here.
+        lets_in = self._room.proxies is None and not access_log.is_wanted()
+        self._arrivals.extend(self._reception.turn(monotonic(), lets_in))
         while self._arrivals:
             arrival = self._arrivals.popleft()
             self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)

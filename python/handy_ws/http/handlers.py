@@ -17,6 +17,7 @@ from handy_ws.http.response import HttpResponse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from handy_ws._core import Gate
     from handy_ws.http.context import HttpRequestContext
     from handy_ws.http.head import RequestHead
 
@@ -24,7 +25,7 @@ __all__ = [
     "Handler",
     "HttpRequestHandler",
     "PathHandler",
-    "at_once_function",
+    "gate_function",
     "handle_function",
     "streams_function",
 ]
@@ -63,14 +64,15 @@ class HttpRequestHandler:
         del head
         return self.stream_body
 
-    def answers_at_once(self, head: RequestHead) -> bool:
-        """Say whether `handle` runs no code of the program's for that request, and cannot block.
+    def gate(self, head: RequestHead) -> Gate | None:
+        """Return the `Gate` that stands for `handle` at the path of a WebSocket handshake.
 
-        Then the acceptor may call it, which saves the way to a worker and back. It asks for
-        requests only that ask for a WebSocket.
+        That is for handlers that run no code of the program's for it, and cannot block. Then the
+        acceptor may call `handle`, and the core may let other handshakes at that path in without
+        it. None, the default: a worker has to call `handle`.
         """
         del head
-        return False
+        return None
 
 
 #: werkzeug compiles rules by way of `ast`, which fails in CPython 3.11 when two threads use it at
@@ -100,9 +102,9 @@ def streams_function(handler: Handler) -> Callable[[RequestHead], bool]:
     return handler.streams_body if isinstance(handler, HttpRequestHandler) else _says_no
 
 
-def at_once_function(handler: Handler) -> Callable[[RequestHead], bool]:
-    """Return the function that says whether a handler needs no worker for a request."""
-    return handler.answers_at_once if isinstance(handler, HttpRequestHandler) else _says_no
+def gate_function(handler: Handler) -> Callable[[RequestHead], Gate | None]:
+    """Return the function that returns the gate of a handler for a request."""
+    return handler.gate if isinstance(handler, HttpRequestHandler) else _has_none
 
 
 def _may_stream(handler: Handler) -> bool:
@@ -114,6 +116,10 @@ def _may_stream(handler: Handler) -> bool:
 
 def _says_no(_: RequestHead) -> bool:
     return False
+
+
+def _has_none(_: RequestHead) -> None:
+    return None
 
 
 class PathHandler(HttpRequestHandler):
@@ -218,15 +224,12 @@ class PathHandler(HttpRequestHandler):
                 return False
         return entry.streams_body(head)
 
-    def answers_at_once(self, head: RequestHead) -> bool:
+    def gate(self, head: RequestHead) -> Gate | None:
         """Ask the handler that the request will be passed on to, if that is found at once."""
         entry = self._static.get(head.path)
-        return (
-            entry is not None
-            and entry.allows(head.method)
-            and type(self).handle is PathHandler.handle
-            and entry.answers_at_once(head)
-        )
+        if entry is None or not entry.allows(head.method):
+            return None
+        return entry.gate(head) if type(self).handle is PathHandler.handle else None
 
     def _match(self, head: RequestHead, scheme: str, host: str) -> tuple[_Entry, dict[str, object]]:
         """Find the entry for a request.
@@ -258,7 +261,7 @@ class _Entry:
     def __init__(self, rule: str, handler: Handler, methods: Iterable[str] | None) -> None:
         self.handle = handle_function(handler)
         self.streams_body = streams_function(handler)
-        self.answers_at_once = at_once_function(handler)
+        self.gate = gate_function(handler)
         self._rule = rule
         self._methods: frozenset[str] | None = None
         if methods is not None:

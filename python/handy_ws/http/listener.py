@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from handy_ws.config import ServerConfig
 
-__all__ = ["Listener", "checked_descriptor", "host_and_port"]
+__all__ = ["Listener", "checked_descriptor", "host_and_port", "local_address"]
 
 SocketT = TypeVar("SocketT", bound=socket.socket)
 
@@ -31,6 +31,7 @@ _NODELAY_IS_INHERITED: Final = sys.platform == "linux"
 #: What an IPv4 address begins with to a socket for both (RFC 4291 section 2.5.5.2).
 _MAPPED: Final = "::ffff:"
 _NO_ADDRESS: Final = ("", 0)
+_UNIX_SERVER: Final = ("localhost", 80)
 #: The first descriptor that systemd passes (sd_listen_fds(3)).
 _FIRST_FROM_SYSTEMD: Final = 3
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
@@ -169,6 +170,14 @@ def host_and_port(name: Any) -> tuple[str, int]:
         return _NO_ADDRESS
     host, port = name[:2]
     return host.removeprefix(_MAPPED) if "." in host else host, port
+
+
+def local_address(address: tuple[str, int] | str) -> tuple[str, int]:
+    """Return the host and port that requests are told to have come to, of `Listener.address`.
+
+    A unix socket has neither, but PEP 3333 wants them.
+    """
+    return _UNIX_SERVER if isinstance(address, str) else address
 
 
 def checked_descriptor(value: Any) -> int:

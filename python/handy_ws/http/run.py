@@ -77,7 +77,9 @@ class Run:
         try:
             self._manager_run = manager.life.open_for_server()
             try:
-                self.acceptor = Acceptor(listener, config, tls, answers, self._finish)
+                self.acceptor = Acceptor(
+                    listener, config, tls, manager.core, answers, self._finish
+                )
             except BaseException:
                 self._manager_run.discard()
                 raise

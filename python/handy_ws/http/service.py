@@ -19,8 +19,9 @@ from handy_ws.http.body import body_of, waits_for_continue
 from handy_ws.http.body_stream import BodyStream
 from handy_ws.http.connection import State
 from handy_ws.http.context import HttpRequestContext, Upgrade
-from handy_ws.http.handlers import at_once_function, handle_function, streams_function
+from handy_ws.http.handlers import gate_function, handle_function, streams_function
 from handy_ws.http.head import BadRequest, RequestSource, parse_head
+from handy_ws.http.listener import local_address
 from handy_ws.http.outgoing import NotYet, Outgoing, PeerGone, Then, close_quietly
 from handy_ws.http.response import BoundResponse, HttpResponse
 from handy_ws.http.sender import Sender
@@ -28,6 +29,7 @@ from handy_ws.http.sender import Sender
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from handy_ws._core import Gate
     from handy_ws.http.acceptor import Acceptor
     from handy_ws.http.connection import Connection
     from handy_ws.http.handlers import Handler
@@ -38,8 +40,6 @@ __all__ = ["Service"]
 
 _logger = logging.getLogger("handy_ws")
 
-#: The name and port of a server with a unix socket, which has neither, but PEP 3333 wants them.
-_UNIX_SERVER: Final = ("localhost", 80)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: How nearly all clients ask for a WebSocket. Who writes it in another way is served all the same.
 _UPGRADE: Final = b"pgrade: websocket\r\n"
@@ -75,13 +75,12 @@ class Service:
         self._server = server
         self._call_handler = handle_function(handler)
         self._streams_body = streams_function(handler)
-        self._answers_at_once = at_once_function(handler)
+        self._gate_of = gate_function(handler)
         self._acceptor = acceptor
         self._answers = answers
         self._on_long_wait = on_long_wait
         self._sender = Sender(acceptor, server.config, on_long_wait=on_long_wait)
-        address = acceptor.address
-        self._local_address = _UNIX_SERVER if isinstance(address, str) else address
+        self._local_address = local_address(acceptor.address)
         self._max_body_size = server.config.max_body_size
         self._max_header_count = server.config.max_header_count
 
@@ -89,18 +88,19 @@ class Service:
         """End a response that belongs to this thread; the acceptor calls this when it is over."""
         self._sender.cut_off()
 
-    def answers_at_once(self, connection: Connection) -> bool:
-        """Say whether to serve a request takes no code of the program's, and so cannot block.
+    def gate_of(self, connection: Connection) -> tuple[str, Gate] | None:
+        """Return the path and the gate of a WebSocket handshake, if it has one.
 
-        That is so for most WebSocket handshakes.
+        Then to serve it takes no code of the program's, and so cannot block.
         """
         if connection.state is not State.HEAD_READY or _UPGRADE not in connection.head_bytes:
-            return False
+            return None
         try:
             head = connection.head = parse_head(connection.head_bytes, self._max_header_count)
         except BadRequest:
-            return False
-        return self._answers_at_once(head)
+            return None
+        gate = self._gate_of(head)
+        return None if gate is None else (head.raw_path, gate)
 
     def serve_all(self, connections: list[Connection]) -> None:
         """Serve connections that can be served at once."""

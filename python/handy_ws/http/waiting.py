@@ -54,6 +54,7 @@ class WaitingRoom:
     Attributes:
         ready: those for which the wait is over, to be passed on to the workers.
         deadlines: until when each of the others may wait, or when to look how it keeps up.
+        proxies: who is believed what it says about its clients; None for nobody.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class WaitingRoom:
         )
         self._config = config
         self._max_head_size = config.max_head_size
-        self._proxies = TrustedProxies.of(config)
+        self.proxies = TrustedProxies.of(config)
         self._proxy_protocol = config.proxy_protocol
         self._answers = answers
         self._poller = poller
@@ -155,7 +156,7 @@ class WaitingRoom:
 
     def welcome(self, connection: Connection) -> None:
         """Take the first step with a connection that a proxy may have to introduce."""
-        proxies = self._proxies
+        proxies = self.proxies
         if proxies is not None and proxies.trust(connection.address[0]):
             connection.proxies = proxies
             connection.state = State.READING_PROXY_HEADER
@@ -179,8 +180,8 @@ class WaitingRoom:
             arrival.owner.sock = stream
             return arrival.owner
         connection = Connection(stream, arrival.address)
-        if self._proxies is not None and self._proxies.trust(connection.address[0]):
-            connection.proxies = self._proxies
+        if self.proxies is not None and self.proxies.trust(connection.address[0]):
+            connection.proxies = self.proxies
         return connection
 
     def receive(self, connection: Connection, arrival: Arrival) -> None:

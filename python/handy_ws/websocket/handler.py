@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final, Protocol
 
-from handy_ws._core import Callbacks, Permit, Refusal, Terms
+from handy_ws._core import Callbacks, Gate, Permit, Refusal, Terms
 from handy_ws.config import CompressionConfig
 from handy_ws.http.handlers import HttpRequestHandler
 from handy_ws.http.response import HttpResponse
@@ -103,7 +103,9 @@ class WebSocketHandler(HttpRequestHandler):
         self._callbacks = Callbacks(message_handler, _checked_submit(executor))
         self._terms = Terms(subprotocols, allowed_origins, _checked_compression(compression))
         self._authorize = authorize
-        self._is_all_there_is = authorize is None and type(self) is WebSocketHandler
+        # With nobody to ask, and no subclass that does other things.
+        is_all_there_is = authorize is None and type(self) is WebSocketHandler
+        self._gate = Gate(self._terms, self._callbacks) if is_all_there_is else None
 
     def handle(self, context: HttpRequestContext) -> HttpResponse | None:
         """Check the handshake, and upgrade the connection or say why not."""
@@ -113,10 +115,10 @@ class WebSocketHandler(HttpRequestHandler):
         context.upgrade(accepted.headers, accepted.take_over, accepted.permit.release)
         return None
 
-    def answers_at_once(self, head: RequestHead) -> bool:
-        """Say that there is no ``authorize`` to ask, and no subclass that does other things."""
+    def gate(self, head: RequestHead) -> Gate | None:
+        """Return that of all handshakes, if there is no ``authorize`` to ask."""
         del head
-        return self._is_all_there_is
+        return self._gate
 
     def check(self, opening: Opening, core: Core) -> Acceptance | HttpResponse:
         """Check an opening handshake, for the manager that gets its connection.

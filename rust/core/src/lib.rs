@@ -5,6 +5,7 @@
 //! * [`handshake`] says what a request head is answered with that asks for a WebSocket.
 //! * [`tls`] is what may stand between a socket and `proto`.
 //! * [`reception`] accepts clients, and knows them until each has said what it wants.
+//! * [`entrance`] leads WebSocket handshakes from there to the manager.
 //! * [`manager`] owns the sockets, drives `proto` and hands whole batches of events to a
 //!   [`manager::Handler`].
 //!
@@ -12,6 +13,8 @@
 //! `reception` to `http` and `tls`, `proto` to `http` for its alphabet, and nothing here knows Python.
 #![forbid(unsafe_code)]
 
+#[cfg(not(loom))]
+pub mod entrance;
 pub mod handshake;
 pub mod http;
 pub mod manager;

@@ -46,6 +46,13 @@ pub(crate) struct Callbacks {
     pub(crate) submit: Option<Py<PyAny>>,
 }
 
+impl Callbacks {
+    /// Whether an executor runs them.
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.submit.is_some()
+    }
+}
+
 #[pymethods]
 impl Callbacks {
     /// Looks the callbacks of `handler` up. They are not looked up again. With `submit`, they are

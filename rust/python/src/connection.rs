@@ -10,12 +10,14 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::callbacks::Callbacks;
 use crate::calls;
+use crate::crew::Crew;
 use crate::names;
 use crate::payload::{compression, with_bytes};
+use crate::source::Source;
 use crate::strand::Strand;
 
 /// How long a wait may go on before signals are looked at. Only the main thread gets them.
@@ -23,17 +25,26 @@ const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
-    pub(crate) callbacks: Py<Callbacks>,
-    /// A `RequestSource`: it makes the request when somebody asks for it.
-    pub(crate) source: Py<PyAny>,
+    pub(crate) callbacks: CallbacksOf,
+    pub(crate) source: Source,
     pub(crate) subprotocol: Option<Arc<str>>,
     pub(crate) deflate: Option<Agreement>,
 }
 
-impl Context {
-    /// Whether an executor runs the callbacks.
-    pub(crate) fn is_deferred(&self) -> bool {
-        self.callbacks.get().submit.is_some()
+/// Whose callbacks a connection has.
+pub(crate) enum CallbacksOf {
+    One(Py<Callbacks>),
+    /// Of all connections of a gate, which are made without the interpreter.
+    Many(Arc<Py<Callbacks>>),
+}
+
+impl CallbacksOf {
+    fn take(self, py: Python<'_>) -> Py<Callbacks> {
+        match self {
+            Self::One(callbacks) => callbacks,
+            // The collector has to see a reference of each.
+            Self::Many(callbacks) => callbacks.clone_ref(py),
+        }
     }
 }
 
@@ -43,7 +54,10 @@ impl Context {
 #[pyclass(frozen, weakref, module = "handy_ws")]
 pub(crate) struct WebSocketConnection {
     core: Connection<Context>,
-    context: Context,
+    callbacks: Py<Callbacks>,
+    source: Source,
+    subprotocol: Option<Arc<str>>,
+    deflate: Option<Agreement>,
     /// There if an executor runs the callbacks.
     strand: Option<Strand>,
     /// Made when it is first asked for.
@@ -87,8 +101,25 @@ impl Cell {
 }
 
 impl WebSocketConnection {
-    pub(crate) fn new(core: Connection<Context>, context: Context, strand: Option<Strand>) -> Self {
-        Self { core, context, strand, request: Cell::default(), user_data: Cell::default() }
+    pub(crate) fn new(
+        py: Python<'_>,
+        core: Connection<Context>,
+        context: Context,
+        crew: &Arc<Crew>,
+    ) -> Self {
+        let Context { callbacks, source, subprotocol, deflate } = context;
+        let callbacks = callbacks.take(py);
+        let strand = callbacks.get().is_deferred().then(|| Strand::new(Arc::clone(crew)));
+        Self {
+            core,
+            callbacks,
+            source,
+            subprotocol,
+            deflate,
+            strand,
+            request: Cell::default(),
+            user_data: Cell::default(),
+        }
     }
 
     pub(crate) fn core(&self) -> &Connection<Context> {
@@ -100,7 +131,7 @@ impl WebSocketConnection {
     }
 
     pub(crate) fn callbacks(&self) -> &Callbacks {
-        self.context.callbacks.get()
+        self.callbacks.get()
     }
 
     /// Closes with 1011 after a callback failed.
@@ -151,8 +182,7 @@ impl WebSocketConnection {
         if let Some(request) = self.request.get(py) {
             return Ok(request);
         }
-        let method = self.context.source.bind(py).getattr(intern!(py, "request"))?;
-        let made = calls::call(&method, (), None)?.unbind();
+        let made = self.source.request(py)?.unbind();
         let mut request = self.request.lock(py);
         if let Some(first) = &*request {
             return Ok(first.clone_ref(py)); // another thread was faster: all get the same one
@@ -164,20 +194,20 @@ impl WebSocketConnection {
     /// The peer's `(host, port)`.
     #[getter]
     fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.context.source.bind(py).getattr(intern!(py, "remote_address"))
+        self.source.remote_address(py)
     }
 
     /// The subprotocol that was agreed on (RFC 6455 section 1.9), or `None`.
     #[getter]
     fn subprotocol(&self) -> Option<&str> {
-        self.context.subprotocol.as_deref()
+        self.subprotocol.as_deref()
     }
 
     /// The extensions that were agreed on (RFC 6455 section 9.1), as the answer to the handshake
     /// named them: permessage-deflate with its parameters (RFC 7692), or "".
     #[getter]
     fn extensions(&self) -> String {
-        let deflate = self.context.deflate.as_ref();
+        let deflate = self.deflate.as_ref();
         deflate.map(|agreed| agreed.parameters.to_string()).unwrap_or_default()
     }
 
@@ -339,8 +369,8 @@ impl WebSocketConnection {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.context.callbacks)?;
-        visit.call(&self.context.source)?;
+        visit.call(&self.callbacks)?;
+        self.source.traverse(&visit)?;
         self.request.traverse(&visit)?;
         self.user_data.traverse(&visit)
     }

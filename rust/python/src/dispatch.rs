@@ -23,7 +23,7 @@ use crate::messages::{
     Maker, Message, WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage,
 };
 use crate::roster::{Roster, Slots};
-use crate::strand::{self, Strand};
+use crate::strand;
 use crate::timing::Stopwatch;
 use crate::{logging, names};
 
@@ -193,8 +193,8 @@ impl<'py> Delivery<'_, 'py> {
 
     fn establish(&mut self, connection: Connection<Context>, context: Context) {
         let slot = connection.slot();
-        let strand = context.is_deferred().then(|| Strand::new(Arc::clone(self.crew)));
-        match Py::new(self.py, WebSocketConnection::new(connection, context, strand)) {
+        let connection = WebSocketConnection::new(self.py, connection, context, self.crew);
+        match Py::new(self.py, connection) {
             Ok(connection) => {
                 self.slots.insert(slot, connection.clone_ref(self.py));
                 self.roster.insert(slot, connection.clone_ref(self.py));

@@ -7,6 +7,7 @@ mod connection;
 mod crew;
 mod dispatch;
 mod fork;
+mod gate;
 mod head;
 mod job;
 mod logging;
@@ -16,6 +17,7 @@ mod names;
 mod payload;
 mod reception;
 mod roster;
+mod source;
 mod strand;
 mod terms;
 mod timing;
@@ -32,6 +34,8 @@ mod _core {
     use crate::connection::WebSocketConnection;
     #[pymodule_export]
     use crate::fork::after_fork_in_child;
+    #[pymodule_export]
+    use crate::gate::Gate;
     #[pymodule_export]
     use crate::head::{
         RequestHead, empty_lines, find_head_end, is_authority, parse_head, render_head,

@@ -16,11 +16,12 @@ use pyo3::types::PyDict;
 
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
-use crate::connection::{Context, WebSocketConnection};
+use crate::connection::{CallbacksOf, Context, WebSocketConnection};
 use crate::dispatch::Dispatcher;
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::roster::Roster;
+use crate::source::Source;
 use crate::terms::{self, Accepted};
 use crate::timing::{Stopwatch, Timings};
 use crate::tls::{TlsStream, take_descriptor};
@@ -213,9 +214,10 @@ impl WebSocketManager {
         let (stream, session) = socket.take()?;
         let accepted = accepted.get().core();
         let (subprotocol, deflate) = (accepted.subprotocol().cloned(), accepted.deflate());
+        let deferred = callbacks.get().is_deferred();
+        let (callbacks, source) = (CallbacksOf::One(callbacks), Source::Made(source));
         let context = Context { callbacks, source, subprotocol, deflate };
         self.check_process()?;
-        let deferred = context.is_deferred();
         self.handle
             .adopt(Adoption {
                 stream,

@@ -45,6 +45,8 @@ names! {
     bad_request_class = "handy_ws.http.head", "BadRequest";
     message_handler_class = "handy_ws.websocket.message_handler", "WebSocketMessageHandler";
     manager_stats_class = "handy_ws.websocket.stats", "ManagerStats";
+    request_source_class = "handy_ws.http.head", "RequestSource";
+    tls_session_class = "handy_ws.http.tls", "TlsSession";
     method_class = "types", "MethodType";
     get_logger = "logging", "getLogger";
     queued = "handy_ws.websocket.enums", "SendResult.QUEUED";

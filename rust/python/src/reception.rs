@@ -4,17 +4,22 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use handy_ws_core::manager::generation;
+use handy_ws_core::entrance::Entrance;
+use handy_ws_core::manager::{Handle, generation};
 use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
 use handy_ws_core::tls::Session;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::connection::Context;
+use crate::gate::{self, Gate, Guide};
 use crate::logging;
+use crate::manager::WebSocketManager;
 use crate::tls::{TlsContext, TlsStream, take_descriptor};
 
 /// The object that came with a client, if somebody else has accepted it.
@@ -26,23 +31,31 @@ type Owner = Option<Py<PyAny>>;
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct Reception {
     /// `None`: closed.
-    reception: ManuallyDrop<Mutex<Option<reception::Reception<Owner>>>>,
+    state: ManuallyDrop<Mutex<Option<State>>>,
+    manager: Handle<Context>,
     tls: Option<Py<TlsContext>>,
-    descriptor: RawFd,
+    local_address: Arc<(String, u16)>,
+    /// -1: closed. A forked child asks, when the lock may be nobody's.
+    descriptor: AtomicI32,
     /// See [`generation`].
     process: u32,
 }
 
+struct State {
+    reception: reception::Reception<Owner>,
+    entrance: Entrance<Guide>,
+}
+
 impl Reception {
-    fn lock(&self) -> MutexGuard<'_, Option<reception::Reception<Owner>>> {
-        self.reception.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something without the interpreter, unless it is closed.
     fn detached<T: Send>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&mut reception::Reception<Owner>) -> io::Result<T> + Send,
+        work: impl FnOnce(&mut State) -> io::Result<T> + Send,
     ) -> PyResult<T> {
         let result = py.detach(|| self.lock().as_mut().map(work));
         result.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBADF))).map_err(os_error)
@@ -54,39 +67,58 @@ impl Drop for Reception {
         // In a forked child, what there is of it may be half of something.
         if self.process == generation() {
             // SAFETY: nothing uses it after this.
-            unsafe { ManuallyDrop::drop(&mut self.reception) };
+            unsafe { ManuallyDrop::drop(&mut self.state) };
         }
     }
 }
 
 #[pymethods]
 impl Reception {
-    /// Without clients. A head may take `head_timeout` seconds and have `max_head_size` bytes. With
-    /// `tls` the clients have to speak TLS.
+    /// Without clients, for a server with that manager, host and port, and `ServerConfig`. With `tls`
+    /// the clients have to speak TLS.
     ///
     /// Raises `OSError` if the system has no descriptors left, `ValueError` if the files of `tls` have
     /// to be read again, as in a forked child, and are of no use.
     #[new]
-    #[pyo3(signature = (head_timeout, max_head_size, tls = None))]
+    #[pyo3(signature = (manager, local_address, config, tls = None))]
     fn new(
-        head_timeout: f64,
-        max_head_size: usize,
+        manager: &Bound<'_, WebSocketManager>,
+        local_address: (String, u16),
+        config: &Bound<'_, PyAny>,
         tls: Option<Bound<'_, TlsContext>>,
     ) -> PyResult<Self> {
         if let Some(tls) = &tls {
             tls.get().settings()?;
         }
-        let head_timeout = seconds(head_timeout)?;
-        let reception = reception::Reception::new(Limits { head_timeout, max_head_size })?;
-        let descriptor = reception.descriptor();
-        let reception = ManuallyDrop::new(Mutex::new(Some(reception)));
-        Ok(Self { reception, tls: tls.map(Bound::unbind), descriptor, process: generation() })
+        let manager = manager.get();
+        let limits = Limits {
+            head_timeout: seconds(config.getattr("head_timeout")?.extract()?)?,
+            max_head_size: config.getattr("max_head_size")?.extract()?,
+        };
+        let max_fields = config.getattr("max_header_count")?.extract()?;
+        let entrance = Entrance::new(*manager.negotiation(), max_fields);
+        let reception = reception::Reception::new(limits)?;
+        Ok(Self {
+            descriptor: AtomicI32::new(reception.descriptor()),
+            state: ManuallyDrop::new(Mutex::new(Some(State { reception, entrance }))),
+            manager: manager.handle().clone(),
+            tls: tls.map(Bound::unbind),
+            local_address: Arc::new(local_address),
+            process: generation(),
+        })
     }
 
     /// A descriptor that is readable while `turn` has something to do. All that wait here are
-    /// registered with it.
+    /// registered with it. -1 if it is closed.
     fn fileno(&self) -> RawFd {
-        self.descriptor
+        self.descriptor.load(Ordering::Relaxed)
+    }
+
+    /// Have handshakes at that path, as it is sent, go through a gate: `turn` may let them in.
+    fn open(&self, py: Python<'_>, path: &str, gate: &Bound<'_, Gate>) {
+        if let Some(state) = &mut *self.lock() {
+            state.entrance.open(path, || gate.get().core(py, &self.local_address));
+        }
     }
 
     /// Accept those who wait at a socket that listens, not too many.
@@ -97,7 +129,9 @@ impl Reception {
         logging::follow_python_level(py)?;
         let listener = borrowed(listener, is_unix);
         let settings = self.tls.as_ref().map(|tls| tls.get().settings()).transpose()?;
-        self.detached(py, |reception| reception.accept(now, &listener, settings.as_ref(), || None))
+        self.detached(py, |state| {
+            state.reception.accept(now, &listener, settings.as_ref(), || None)
+        })
     }
 
     /// Take care of a client that somebody else has accepted; `address` is its host and port. The
@@ -119,13 +153,20 @@ impl Reception {
         let address = host.map(|host| SocketAddr::new(host, address.1));
         let guest = Guest::new(socket, session, address, Some(owner));
         let now = seconds(now)?;
-        self.detached(py, |reception| reception.add(now, guest))
+        self.detached(py, |state| state.reception.add(now, guest))
     }
 
-    /// Go on with all of them. Returns those that are to be answered, each once.
-    fn turn(&self, py: Python<'_>, now: f64) -> PyResult<Vec<Arrival>> {
+    /// Go on with all of them. Returns those that are to be answered, each once. If `lets_in`, what
+    /// may pass a gate is a connection of the manager by then, and is not told.
+    fn turn(&self, py: Python<'_>, now: f64, lets_in: bool) -> PyResult<Vec<Arrival>> {
         let now = seconds(now)?;
-        let arrivals = self.detached(py, |reception| reception.turn(now))?;
+        let arrivals = self.detached(py, |state| {
+            let arrivals = state.reception.turn(now)?;
+            if !lets_in || arrivals.is_empty() {
+                return Ok(arrivals);
+            }
+            Ok(state.entrance.let_in(arrivals, &self.manager, gate::context))
+        })?;
         if logging::is_pending() {
             logging::deliver(py);
         }
@@ -134,18 +175,20 @@ impl Reception {
 
     /// When `turn` has to let go of somebody who is late; `None` if nobody is here.
     fn next_due(&self) -> Option<f64> {
-        self.lock().as_mut()?.next_due().map(|due| due.as_secs_f64())
+        self.lock().as_mut()?.reception.next_due().map(|due| due.as_secs_f64())
     }
 
     /// Close the connections of all clients.
     fn let_go(&self, py: Python<'_>) {
-        py.detach(|| self.lock().as_mut().map(reception::Reception::let_go));
+        py.detach(|| self.lock().as_mut().map(|state| state.reception.let_go()));
     }
 
     /// The same, and the descriptor; nothing else can be done then.
     fn close(&self, py: Python<'_>) {
         self.let_go(py);
-        py.detach(|| drop(self.lock().take()));
+        self.descriptor.store(-1, Ordering::Relaxed);
+        let state = self.lock().take();
+        drop(state); // the lock is free: dropping an object may run any code
     }
 }
 

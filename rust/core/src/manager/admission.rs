@@ -94,11 +94,19 @@ impl Admission {
 
     /// Takes a place, or counts a refusal.
     pub(super) fn admit(admission: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Refused> {
+        Self::try_admit(admission, address)
+            .inspect_err(|refused| admission.lock().refusals.count(*refused))
+    }
+
+    /// Takes a place.
+    pub(super) fn try_admit(
+        admission: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Result<Permit, Refused> {
         let limited = address.filter(|_| admission.max_connections_per_address.is_some());
         let network = limited.map(network_of);
         let mut state = admission.lock();
         if let Some(refused) = admission.refusal(&state, network) {
-            state.refusals.count(refused);
             return Err(refused);
         }
         state.connections += 1;

@@ -152,6 +152,11 @@ impl<C> Handle<C> {
         Admission::admit(&self.admission, address)
     }
 
+    /// The same, but a refusal is not counted: somebody will ask again for that client.
+    pub fn try_admit(&self, address: Option<IpAddr>) -> Result<Permit, Refused> {
+        Admission::try_admit(&self.admission, address)
+    }
+
     /// Counts a handshake that somebody else has refused.
     pub fn count_refusal(&self, check: Check) {
         self.admission.count(check);

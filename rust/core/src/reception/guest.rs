@@ -41,6 +41,7 @@ pub struct Guest<T> {
     received: Vec<u8>,
     /// How much of that was searched for the end of the head.
     scanned: usize,
+    head_end: Option<usize>,
     /// Whether the poll tells of room in the socket, too.
     wants_room: bool,
     id: u64,
@@ -75,6 +76,7 @@ impl<T> Guest<T> {
             address,
             received: Vec::new(),
             scanned: 0,
+            head_end: None,
             wants_room: false,
             id: COUNT.fetch_add(1, Ordering::Relaxed),
             owner,
@@ -85,6 +87,12 @@ impl<T> Guest<T> {
     #[must_use]
     pub fn received(&self) -> &[u8] {
         &self.received
+    }
+
+    /// How much of that is the head, if it has one.
+    #[must_use]
+    pub fn head_end(&self) -> Option<usize> {
+        self.head_end
     }
 
     /// See [`Parts::address`].
@@ -167,6 +175,7 @@ impl<T> Guest<T> {
         }
         let end = http::find_end(&self.received, self.scanned, limit);
         self.scanned = self.received.len();
+        self.head_end = end.unwrap_or_default();
         end != Ok(None)
     }
 
