@@ -188,19 +188,19 @@ def test_an_acceptor_that_cannot_watch_its_listener_tries_again(
 ) -> None:
     failures = [OSError(errno.EMFILE, "deliberate accept")]
     refusals = [OSError(errno.ENOMEM, "deliberate watch")] * 2
-    accept, listen = Acceptor._accept_clients, Poller.listen
+    accept, listen = Acceptor._accept, Poller.listen
 
-    def fail_to_accept(acceptor: Acceptor, listener: Listener) -> None:
-        if failures:
-            raise failures.pop()
-        accept(acceptor, listener)
+    def fail_to_accept(acceptor: Acceptor, listener: Listener | None) -> OSError | None:
+        if listener is not None and failures:
+            return failures.pop()
+        return accept(acceptor, listener)
 
     def fail_to_listen(poller: Poller, listener: Listener) -> None:
         if refusals and not failures:
             raise refusals.pop()
         listen(poller, listener)
 
-    monkeypatch.setattr(Acceptor, "_accept_clients", fail_to_accept)
+    monkeypatch.setattr(Acceptor, "_accept", fail_to_accept)
     monkeypatch.setattr(Poller, "listen", fail_to_listen)
     client = serve.client(serve(lambda _: None))
     assert client.get().status == 200

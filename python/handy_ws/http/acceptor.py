@@ -173,7 +173,15 @@ class Acceptor(threading.Thread):
         self._pool = pool
         self._service = service
 
-    # What a forked child calls
+    # What a fork calls
+
+    def before_fork(self) -> None:
+        """Have no client in hand that nobody could find in the child."""
+        self._reception.hold()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        self._reception.release()
 
     def forget_all(self) -> None:
         """Close the child's copies of all sockets, without a word to anybody."""
@@ -222,11 +230,9 @@ class Acceptor(threading.Thread):
         connections, can_accept = self._poller.wait(self._time_to_sleep(), self._has_work)
         if self.stopping:
             self._stop_listening()
-        elif can_accept:
-            self._accept()
         for connection in connections:
             self._guarded(self._room.on_event, connection)
-        self._receive()
+        self._receive(self._listener if can_accept else None)
         now = monotonic()
         for connection in islice(self._room.deadlines.expired(now), _DEADLINE_BUDGET):
             self._guarded(self._room.on_deadline, connection)
@@ -292,34 +298,40 @@ class Acceptor(threading.Thread):
 
     # Accepting
 
-    def _accept(self) -> None:
-        assert self._listener is not None  # noqa: S101 - only stopping takes it away
-        try:
-            self._accept_clients(self._listener)
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            # Otherwise the client has given up already, or something like it.
-            if is_shortage(error):
-                self._shortage.failed(error)
-                self._pause_accepting(self._listener)
-
-    def _accept_clients(self, listener: Listener) -> None:
-        if not self._introduces:
-            self._reception.accept(monotonic(), listener.fileno(), listener.is_unix)
-            return
-        for _ in range(_ACCEPT_BUDGET):
-            connection = Connection(*listener.accept_connection())
-            self._guarded(self._room.welcome, connection)
-
-    def _receive(self) -> None:
-        """Have the core go on with those who have made no request yet, and take those who have."""
-        # What a proxy has said of its client, and what is logged, has to be seen here.
-        lets_in = self._room.proxies is None and not access_log.is_wanted()
-        self._arrivals.extend(self._reception.turn(monotonic(), lets_in))
+    def _receive(self, listener: Listener | None) -> None:
+        """Take those who have made a request, and accept others if there is a listener."""
+        error = self._accept(listener)
+        # Otherwise the client has given up already, or something like it.
+        if error is not None and is_shortage(error) and self._listener is not None:
+            self._shortage.failed(error)
+            self._pause_accepting(self._listener)
         while self._arrivals:
             arrival = self._arrivals.popleft()
             self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)
+
+    def _accept(self, listener: Listener | None) -> OSError | None:
+        """Have the core accept, and go on with all who have made no request yet.
+
+        Returns:
+            Why no more can be accepted, if it is not that nobody is there.
+        """
+        error = None
+        if listener is not None and self._introduces:
+            error, listener = self._accept_introduced(listener), None
+        # What a proxy has said of its client, and what is logged, has to be seen here.
+        lets_in = self._room.proxies is None and not access_log.is_wanted()
+        return self._reception.turn(monotonic(), listener, lets_in, self._arrivals) or error
+
+    def _accept_introduced(self, listener: Listener) -> OSError | None:
+        for _ in range(_ACCEPT_BUDGET):
+            try:
+                connection = Connection(*listener.accept_connection())
+            except BlockingIOError:
+                break
+            except OSError as error:
+                return error
+            self._guarded(self._room.welcome, connection)
+        return None
 
     def _pause_accepting(self, listener: Listener) -> None:
         """Leave the open connections alone and new ones in the backlog for a moment."""

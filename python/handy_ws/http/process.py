@@ -52,6 +52,12 @@ class Running(Protocol):
     def wait(self, timeout: float) -> bool:
         """Wait until they have ended, at most `timeout` seconds; say whether they have."""
 
+    def before_fork(self) -> None:
+        """Stand still, so that a forked child finds all that it has copies of."""
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's."""
 
@@ -64,9 +70,12 @@ _restoring: list[Callable[[], None]] = []
 
 
 class _Forking(threading.local):
-    """The signals that this thread had blocked before the fork that it makes."""
+    """What this thread has done before the fork that it makes."""
 
+    #: The signals that it had blocked before.
     mask: set[signal.Signals | int] | None = None
+    #: Those that stand still for it.
+    still: tuple[Running, ...] = ()
 
 
 _forking = _Forking()
@@ -122,6 +131,11 @@ def _stop_all() -> None:
 
 
 def _before_fork() -> None:
+    if _servers or _running:
+        import_module("handy_ws._core").before_fork()
+    _forking.still = tuple(_running)
+    for run in _forking.still:
+        run.before_fork()
     if _restoring:
         # The handlers are not the child's, and a signal that comes before it has got rid of them
         # must not be lost there.
@@ -129,6 +143,13 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
+    still, _forking.still = _forking.still, ()
+    for run in still:
+        run.after_fork()
+    _unblock_signals()
+
+
+def _unblock_signals() -> None:
     if _forking.mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
         _forking.mask = None
@@ -140,7 +161,8 @@ def _in_forked_child() -> None:
     finally:
         while _restoring:
             _restoring.pop()()
-        _after_fork()
+        _forking.still = ()
+        _unblock_signals()
 
 
 def _forget_all() -> None:

@@ -142,6 +142,14 @@ class Run:
             self.acceptor.join(timeout)
         return not self.acceptor.is_alive()
 
+    def before_fork(self) -> None:
+        """Stand still for a fork."""
+        self.acceptor.before_fork()
+
+    def after_fork(self) -> None:
+        """Go on after it, in the parent."""
+        self.acceptor.after_fork()
+
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's."""
         self.acceptor.forget_all()

@@ -151,6 +151,12 @@ class Life:
                         _logger.warning("the manager stopped without waiting for: %s", run.name)
         return is_over
 
+    def before_fork(self) -> None:
+        """Do nothing: the core finds what the manager has."""
+
+    def after_fork(self) -> None:
+        """Do nothing."""
+
     def forget(self) -> None:
         """In a forked child: be as if nothing had been started."""
         self._lock = threading.RLock()  # a thread that does not exist here may have locked it

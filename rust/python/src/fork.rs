@@ -82,6 +82,12 @@ impl Life {
     }
 }
 
+/// Say that this process forks now.
+#[pyfunction]
+pub(crate) fn before_fork() {
+    manager::before_fork();
+}
+
 /// In a forked child: calm all managers down. Returns the descriptors that their loops waited on.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() -> Vec<RawFd> {

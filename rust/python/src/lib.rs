@@ -22,6 +22,7 @@ mod strand;
 mod terms;
 mod timing;
 mod tls;
+mod turnstile;
 
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
 #[pyo3::pymodule]
@@ -33,7 +34,7 @@ mod _core {
     #[pymodule_export]
     use crate::connection::WebSocketConnection;
     #[pymodule_export]
-    use crate::fork::after_fork_in_child;
+    use crate::fork::{after_fork_in_child, before_fork};
     #[pymodule_export]
     use crate::gate::Gate;
     #[pymodule_export]

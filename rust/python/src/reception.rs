@@ -11,8 +11,9 @@ use std::time::Duration;
 use handy_ws_core::entrance::Entrance;
 use handy_ws_core::manager::{Handle, generation};
 use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
-use handy_ws_core::tls::Session;
+use handy_ws_core::tls::{Session, Settings};
 use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -21,6 +22,7 @@ use crate::gate::{self, Gate, Guide};
 use crate::logging;
 use crate::manager::WebSocketManager;
 use crate::tls::{TlsContext, TlsStream, take_descriptor};
+use crate::turnstile::Turnstile;
 
 /// The object that came with a client, if somebody else has accepted it.
 type Owner = Option<Py<PyAny>>;
@@ -30,6 +32,8 @@ type Owner = Option<Py<PyAny>>;
 /// seconds.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct Reception {
+    /// Whoever is through has clients in hand.
+    turnstile: Turnstile,
     /// `None`: closed.
     state: ManuallyDrop<Mutex<Option<State>>>,
     manager: Handle<Context>,
@@ -49,6 +53,11 @@ struct State {
 impl Reception {
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What sessions begin with.
+    fn settings(&self) -> PyResult<Option<Settings>> {
+        self.tls.as_ref().map(|tls| tls.get().settings()).transpose()
     }
 
     /// Does something without the interpreter, unless it is closed.
@@ -99,6 +108,7 @@ impl Reception {
         let entrance = Entrance::new(*manager.negotiation(), max_fields);
         let reception = reception::Reception::new(limits)?;
         Ok(Self {
+            turnstile: Turnstile::default(),
             descriptor: AtomicI32::new(reception.descriptor()),
             state: ManuallyDrop::new(Mutex::new(Some(State { reception, entrance }))),
             manager: manager.handle().clone(),
@@ -121,19 +131,6 @@ impl Reception {
         }
     }
 
-    /// Accept those who wait at a socket that listens, not too many.
-    ///
-    /// Raises `OSError` if the system cannot give more at the moment.
-    fn accept(&self, py: Python<'_>, now: f64, listener: RawFd, is_unix: bool) -> PyResult<()> {
-        let now = seconds(now)?;
-        logging::follow_python_level(py)?;
-        let listener = borrowed(listener, is_unix);
-        let settings = self.tls.as_ref().map(|tls| tls.get().settings()).transpose()?;
-        self.detached(py, |state| {
-            state.reception.accept(now, &listener, settings.as_ref(), || None)
-        })
-    }
-
     /// Take care of a client that somebody else has accepted; `address` is its host and port. The
     /// socket belongs to it from now on, also if this raises, and `owner` comes back with the client.
     ///
@@ -147,8 +144,7 @@ impl Reception {
         owner: Py<PyAny>,
     ) -> PyResult<()> {
         let socket = mio::net::TcpStream::from_std(take_descriptor(socket)?);
-        let settings = self.tls.as_ref().map(|tls| tls.get().settings()).transpose()?;
-        let session = settings.as_ref().map(Session::new).transpose()?.map(Box::new);
+        let session = self.settings()?.as_ref().map(Session::new).transpose()?.map(Box::new);
         let host: Option<IpAddr> = address.0.parse().ok();
         let address = host.map(|host| SocketAddr::new(host, address.1));
         let guest = Guest::new(socket, session, address, Some(owner));
@@ -156,21 +152,54 @@ impl Reception {
         self.detached(py, |state| state.reception.add(now, guest))
     }
 
-    /// Go on with all of them. Returns those that are to be answered, each once. If `lets_in`, what
-    /// may pass a gate is a connection of the manager by then, and is not told.
-    fn turn(&self, py: Python<'_>, now: f64, lets_in: bool) -> PyResult<Vec<Arrival>> {
+    /// Accept those who wait at the `listener`, if there is one, and go on with all that are here.
+    /// Adds those that are to be answered to `arrivals`, which has a method `append`, each once. If
+    /// `lets_in`, what may pass a gate is a connection of the manager by then, and is not added.
+    ///
+    /// Returns the `OSError` that tells why no more can be accepted at the moment, or `None`.
+    fn turn<'py>(
+        &self,
+        py: Python<'py>,
+        now: f64,
+        listener: Option<&Bound<'py, PyAny>>,
+        lets_in: bool,
+        arrivals: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<PyErr>> {
         let now = seconds(now)?;
-        let arrivals = self.detached(py, |state| {
+        let listener = listener.map(borrowed).transpose()?;
+        let settings = self.settings()?;
+        if listener.is_some() {
+            logging::follow_python_level(py)?;
+        }
+        let _inside = py.detach(|| self.turnstile.enter());
+        let (come, accepted) = self.detached(py, |state| {
+            let accepted = listener.map_or(Ok(()), |listener| {
+                state.reception.accept(now, &listener, settings.as_ref(), || None)
+            });
             let arrivals = state.reception.turn(now)?;
             if !lets_in || arrivals.is_empty() {
-                return Ok(arrivals);
+                return Ok((arrivals, accepted));
             }
-            Ok(state.entrance.let_in(arrivals, &self.manager, gate::context))
+            Ok((state.entrance.let_in(arrivals, &self.manager, gate::context), accepted))
         })?;
         if logging::is_pending() {
             logging::deliver(py);
         }
-        arrivals.into_iter().map(|arrival| Arrival::new(py, arrival)).collect()
+        for arrival in come {
+            arrivals.call_method1(intern!(py, "append"), (Arrival::new(py, arrival)?,))?;
+        }
+        Ok(accepted.err().map(os_error))
+    }
+
+    /// Wait until no client is in the hands of `turn`, and keep it so until `release`: for
+    /// a fork.
+    fn hold(&self, py: Python<'_>) {
+        py.detach(|| self.turnstile.hold());
+    }
+
+    /// Go on.
+    fn release(&self) {
+        self.turnstile.release();
     }
 
     /// When `turn` has to let go of somebody who is late; `None` if nobody is here.
@@ -224,16 +253,19 @@ impl Arrival {
     }
 }
 
-/// A listening socket that stays its owner's.
-fn borrowed(listener: RawFd, is_unix: bool) -> ManuallyDrop<Listener> {
+/// A `Listener`, which stays its owner's.
+fn borrowed(listener: &Bound<'_, PyAny>) -> PyResult<ManuallyDrop<Listener>> {
+    let py = listener.py();
+    let is_unix = listener.getattr(intern!(py, "is_unix"))?.is_truthy()?;
+    let descriptor = listener.call_method0(intern!(py, "fileno"))?.extract()?;
     // SAFETY: the owner does not close it while it is used here, and nobody does afterwards.
-    ManuallyDrop::new(unsafe {
+    Ok(ManuallyDrop::new(unsafe {
         if is_unix {
-            Listener::Unix(mio::net::UnixListener::from_raw_fd(listener))
+            Listener::Unix(mio::net::UnixListener::from_raw_fd(descriptor))
         } else {
-            Listener::Tcp(mio::net::TcpListener::from_raw_fd(listener))
+            Listener::Tcp(mio::net::TcpListener::from_raw_fd(descriptor))
         }
-    })
+    }))
 }
 
 /// With its number, which tells what the system is out of.

@@ -57,33 +57,36 @@ def alive(mutant: Mutant) -> Iterator[None]:
 
 # By their names, what is replaced by what.
 
+_EMPTY_LINES: Final = "from handy_ws._core import empty_lines\n"
+
 _BETWEEN: Final = {
     "empty lines are kept": (
-        '== b"\\r\\n":',
-        '== b"\\n\\r":',
+        _EMPTY_LINES,
+        "empty_lines = lambda buffer: 0\n",
     ),
     "a bare LF is an empty line": (
-        'at : at + 2] == b"\\r\\n":\n            at += 2',
-        'at : at + 1] in (b"\\r", b"\\n"):\n            at += 1',
+        _EMPTY_LINES,
+        'empty_lines = lambda buffer: len(buffer) - len(buffer.lstrip(b"\\r\\n"))\n',
     ),
 }
+
+_IMPORT: Final = "from handy_ws._core import RequestHead, find_head_end, parse_head\n"
+
+
+def _ending(end: str) -> tuple[str, str]:
+    """Have the compiled `_end` of heads be asked, or believed, in another way."""
+    return (
+        _IMPORT,
+        f"{_IMPORT}\n_end = find_head_end\n"
+        f"find_head_end = lambda buffer, scanned, limit: {end}\n",
+    )
+
 
 _HEADS: Final = {
-    "a mark that is cut is not found": (
-        "max(0, scanned - 3)",
-        "scanned",
-    ),
-    "heads may be a byte longer": (
-        "if end <= limit:",
-        "if end <= limit + 1:",
-    ),
-    "the end mark belongs to what follows": (
-        "end += len(_HEAD_END)",
-        "end += 2",
-    ),
+    "a mark that is cut is not found": _ending("_end(buffer, scanned and scanned + 3, limit)"),
+    "heads may be a byte longer": _ending("_end(buffer, scanned, limit + 1)"),
+    "the end mark belongs to what follows": _ending("max(0, _end(buffer, scanned, limit) - 2)"),
 }
-
-_IMPORT: Final = "from handy_ws._core import RequestHead, parse_head\n"
 
 
 def _misreading(pattern: bytes, replacement: bytes) -> tuple[str, str]:

@@ -6,17 +6,31 @@
 //! locked. It gets new values instead, as if nothing had run yet.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many forks lie between the process that loaded this and the one that asks.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
+/// Whether this process has forked, or is about to.
+static FORKS: AtomicBool = AtomicBool::new(false);
+
 /// How many forks there were on the way from the first process to this one.
 #[must_use]
 pub fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// Says that this process forks now.
+pub fn before_fork() {
+    FORKS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a forked child may have copies of descriptors. Then closing one does not end what it
+/// stands for.
+pub(super) fn may_be_shared() -> bool {
+    FORKS.load(Ordering::Relaxed)
 }
 
 /// Says that this process is a forked child. To be called in it before anything else here is.

@@ -51,7 +51,7 @@ pub use admission::{Check, Permit, Refusals, Refused};
 pub use connection::{CloseCause, Closed, Compress, Connection, End, Sent};
 pub use counters::Counters;
 pub use drain::WaitError;
-pub use fork::{PerProcess, generation, in_forked_child};
+pub use fork::{PerProcess, before_fork, generation, in_forked_child};
 pub use handler::{Batch, Event, Handler, bytes};
 pub use manager::Manager;
 pub use queue::{Adoption, NotRunning};

@@ -16,6 +16,7 @@ use crate::proto::deflate::SharedDeflaters;
 
 use super::clock::Clock;
 use super::counters::{Counters, SharedCounters};
+use super::fork::may_be_shared;
 use super::handler::{Batch, Event};
 use super::output::BufferPool;
 use super::peer::{Peer, Stage};
@@ -289,11 +290,13 @@ impl<C: Send> Loop<C> {
             if peer.finish() {
                 self.batch.events.push(Event::Closed { slot });
             }
-            if let Err(error) = self.poll.registry().deregister(&mut peer.stream.socket) {
-                log::debug!("connection {}: {error}", peer.link.id);
+            // Usually it is enough to close it, and saves two system calls.
+            if may_be_shared() {
+                if let Err(error) = self.poll.registry().deregister(&mut peer.stream.socket) {
+                    log::debug!("connection {}: {error}", peer.link.id);
+                }
+                let _ = peer.stream.shutdown(Shutdown::Write);
             }
-            // To close it is not enough while a forked child has a copy of the descriptor.
-            let _ = peer.stream.shutdown(Shutdown::Write);
         }
     }
 

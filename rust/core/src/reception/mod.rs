@@ -32,10 +32,8 @@ pub use listener::Listener;
 use due::Due;
 use guest::Step;
 
-/// Clients accepted in one turn.
-const MAX_ACCEPTED: usize = 64;
-/// When so many steps were taken, a turn polls for no more: with TLS some ten milliseconds, at the
-/// worst twenty.
+/// When so many steps were taken, the others get their turn: with TLS some ten milliseconds later, at
+/// the worst twenty.
 const MAX_STEPS: usize = 64;
 /// Clients that are let go in one turn because they are late.
 const MAX_LATE: usize = 64;
@@ -106,8 +104,9 @@ impl<T> Reception<T> {
         self.poll.as_raw_fd()
     }
 
-    /// Accepts those who wait, not too many, and takes the first step with each: most have said
-    /// something by now. With `tls` they begin a session.
+    /// Accepts those who wait, and takes the first step with each: most have said something by now.
+    /// Goes on, not for too long, while more of them come or say something. With `tls` they begin a
+    /// session.
     ///
     /// An error says that the system cannot give more at the moment; it may cost a client, but
     /// nothing else is lost.
@@ -118,34 +117,43 @@ impl<T> Reception<T> {
         tls: Option<&Settings>,
         owner: impl Fn() -> T,
     ) -> io::Result<()> {
-        for _ in 0..MAX_ACCEPTED {
-            let (socket, address) = match listener.accept() {
-                Ok(accepted) => accepted,
+        let mut steps = 0;
+        while steps < MAX_STEPS {
+            match listener.accept() {
+                Ok((socket, address)) => {
+                    let session = tls.map(Session::new).transpose()?.map(Box::new);
+                    self.add(now, Guest::new(socket, session, address, owner()))?;
+                    steps += 1;
+                }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => break,
+                    io::ErrorKind::WouldBlock => match self.poll_once()? {
+                        0 => break,
+                        count => steps += count,
+                    },
                     // It has given up already.
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
-            };
-            let session = tls.map(Session::new).transpose()?.map(Box::new);
-            self.add(now, Guest::new(socket, session, address, owner()))?;
+            }
         }
         Ok(())
     }
 
     /// Takes care of a client that has been accepted.
     pub fn add(&mut self, now: Duration, mut guest: Guest<T>) -> io::Result<()> {
-        let fd = guest.descriptor();
-        // First of all, since it is by this that a forked child finds out what it has a copy of.
-        self.poll.registry().register(&mut SourceFd(&fd), token(fd), Interest::READABLE)?;
         let step = take_step(&mut guest, &mut self.buffer, &self.limits, false);
-        if follow(&step, self.poll.registry(), fd) {
-            self.due.add(now + self.limits.head_timeout, fd, guest.id());
-            self.guests.insert(token(fd).0, guest);
-        } else {
-            self.leave(guest, step);
-        }
+        let interest = match step {
+            Step::Waits(interest) => interest.unwrap_or(Interest::READABLE),
+            Step::Again(interest) => interest,
+            it_leaves => {
+                self.leave(guest, it_leaves);
+                return Ok(());
+            }
+        };
+        let fd = guest.descriptor();
+        self.poll.registry().register(&mut SourceFd(&fd), token(fd), interest)?;
+        self.due.add(now + self.limits.head_timeout, fd, guest.id());
+        self.guests.insert(token(fd).0, guest);
         Ok(())
     }
 
@@ -153,12 +161,8 @@ impl<T> Reception<T> {
     /// lets go of those who are late. Returns the clients that are to be answered.
     pub fn turn(&mut self, now: Duration) -> io::Result<Vec<Arrival<T>>> {
         let mut steps = 0;
-        while steps < MAX_STEPS && !self.guests.is_empty() {
-            match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => result?,
-            }
-            match self.go_on() {
+        while steps < MAX_STEPS {
+            match self.poll_once()? {
                 0 => break,
                 count => steps += count,
             }
@@ -182,8 +186,16 @@ impl<T> Reception<T> {
         }
     }
 
-    /// Takes a step with each of those that the poll has told of, and says how many.
-    fn go_on(&mut self) -> usize {
+    /// Takes a step with each of those that have said something, and says how many.
+    fn poll_once(&mut self) -> io::Result<usize> {
+        if self.guests.is_empty() {
+            return Ok(0);
+        }
+        while let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let key = event.token().0;
@@ -196,7 +208,7 @@ impl<T> Reception<T> {
             }
         }
         self.events = events;
-        self.events.iter().count()
+        Ok(self.events.iter().count())
     }
 
     /// What becomes of a guest that does not wait any more.
