@@ -9,11 +9,10 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from handy_ws.http.acceptor import Acceptor
-from handy_ws.http.listener import Listener
 from handy_ws.http.poller import Poller
 from handy_ws.http.shortage import ShortageLog
 
@@ -22,6 +21,8 @@ from tests.websocket.raw_websocket import RawWebSocket, request_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from handy_ws.http.listener import Listener
 
     from tests.http.conftest import Serve
 

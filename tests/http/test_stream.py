@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws import HttpResponse, ServerConfig
+from handy_ws import HttpResponse, ServerConfig, WebSocketManager
 from handy_ws._core import Reception
 from handy_ws.http import waiting
 from handy_ws.http.connection import Connection, State
@@ -106,7 +106,8 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
     monkeypatch.setattr(waiting, "monotonic", lambda: now)
     ours, theirs = socket.socketpair()
     config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
-    reception = Reception(config.head_timeout, config.max_head_size)
+    manager = WebSocketManager(config.websocket)
+    reception = Reception(manager.core, ("", 0), config)
     poller = Poller(reception)
     room = WaitingRoom(config, Answers({}), poller, reception, socket.AF_UNIX)
     with theirs:

@@ -29,11 +29,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from handy_ws._core import Arrival, Reception
 from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
-from handy_ws.http.listener import local_address
 from handy_ws.http.poller import READ, Interrupt, Poller
 from handy_ws.http.process import close_watched
 from handy_ws.http.shortage import ShortageLog, is_shortage
@@ -42,8 +40,7 @@ from handy_ws.http.waiting import WaitingRoom
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handy_ws._core import TlsContext
-    from handy_ws._core import WebSocketManager as Core
+    from handy_ws._core import Arrival, Reception
     from handy_ws.config import ServerConfig
     from handy_ws.http.listener import Listener
     from handy_ws.http.pool import WorkerPool
@@ -79,8 +76,7 @@ class Acceptor(threading.Thread):
         self,
         listener: Listener,
         config: ServerConfig,
-        tls: TlsContext | None,
-        manager: Core,
+        reception: Reception,
         answers: Answers,
         on_end: Callable[[float], None],
     ) -> None:
@@ -89,16 +85,13 @@ class Acceptor(threading.Thread):
         Args:
             listener: the listening socket; it is closed by the acceptor from here on.
             config: the limits.
-            tls: what to speak TLS with; None to speak none.
-            manager: gets the WebSockets that need no handler's answer.
+            reception: where clients begin; it is closed by the acceptor from here on.
             answers: renders the error answers.
             on_end: called last on this thread, with the time (monotonic) at which all must be
                 over.
 
         Raises:
             OSError: out of descriptors; nothing is left open then but the listener.
-            ValueError: the files of `tls` have to be read again, as in a forked child, and are of
-                no use.
         """
         super().__init__(name="handy-ws-acceptor", daemon=True)
         self.work: SimpleQueue[Connection | None] = SimpleQueue()
@@ -109,15 +102,13 @@ class Acceptor(threading.Thread):
         self._keep_alive_timeout = config.keep_alive_timeout
         self._on_end = on_end
         with ExitStack() as opened:
-            self._reception = Reception(manager, local_address(listener.address), config, tls)
-            opened.callback(self._reception.close)
-            self._poller = Poller(self._reception)
+            self._reception = reception
+            opened.callback(reception.close)
+            self._poller = Poller(reception)
             opened.callback(self._poller.close)
             self.interrupt = Interrupt()
             opened.pop_all()
-        self._room = WaitingRoom(
-            config, answers, self._poller, self._reception, int(listener.family)
-        )
+        self._room = WaitingRoom(config, answers, self._poller, reception, int(listener.family))
         # Before a client itself says something, a proxy has to introduce it.
         self._introduces = config.proxy_protocol
         self._arrivals: deque[Arrival] = deque()

@@ -65,8 +65,8 @@ class State(Enum):
                            |                                    |
                            +--> CLOSED <------------ closing ---+
 
-    The first head of a connection is read by the core, which makes its TLS session, too (`Reception`):
-    it comes to `READING_HEAD` when the head is there, or has taken too long.
+    The first head of a connection is read by the core, which makes its TLS session, too
+    (`Reception`): it comes to `READING_HEAD` when the head is there, or has taken too long.
 
     `HEAD_READY`, `BODY_READY`, `WRITE_READY` and `BROKEN` mean: a worker has it, or it is in the
     queue to them. A handler that reads the body as a stream does so in `HEAD_READY`. From the

@@ -1,7 +1,8 @@
 """Waiting for sockets, and being woken by other threads.
 
-A thin layer over epoll that knows connections. Only the acceptor adds to it. Workers may take a connection out, just before they close it or give
-it away; the order of the steps in `forget` makes that safe while the acceptor does the same.
+A thin layer over epoll that knows connections. Only the acceptor adds to it. Workers may take a
+connection out, just before they close it or give it away; the order of the steps in `forget` makes
+that safe while the acceptor does the same.
 
 The standard library's `selectors` returns all events at once, and thousands of clients that send
 something at the same moment would keep a new one waiting until each of them had its turn. Here a

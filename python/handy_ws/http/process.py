@@ -179,7 +179,7 @@ def _forget_all() -> None:
 
 
 def close_watched(epoll: int) -> None:
-    """In a forked child: close the sockets that a loop of the core waits for, and what it waits with.
+    """In a forked child: close the sockets that a loop of the core waits for, and its epoll.
 
     They belong to Rust, on a thread that does not exist here. Which they are only the system knows
     for sure, and it tells what the parent's loop waits for by now: those that the parent has

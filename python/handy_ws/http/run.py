@@ -12,9 +12,10 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from handy_ws._core import Reception
 from handy_ws.http import process
 from handy_ws.http.acceptor import Acceptor
-from handy_ws.http.listener import Listener
+from handy_ws.http.listener import Listener, local_address
 from handy_ws.http.pool import WorkerPool
 from handy_ws.http.response import Answers
 from handy_ws.http.service import Service
@@ -65,6 +66,8 @@ class Run:
 
         Raises:
             OSError: the address cannot be bound; nothing is left open.
+            ValueError: the files of `tls` have to be read again, as in a forked child, and are of
+                no use.
         """
         config = server.config
         self._manager = manager
@@ -77,9 +80,9 @@ class Run:
         try:
             self._manager_run = manager.life.open_for_server()
             try:
-                self.acceptor = Acceptor(
-                    listener, config, tls, manager.core, answers, self._finish
-                )
+                local = local_address(listener.address)
+                reception = Reception(manager.core, local, config, tls)
+                self.acceptor = Acceptor(listener, config, reception, answers, self._finish)
             except BaseException:
                 self._manager_run.discard()
                 raise

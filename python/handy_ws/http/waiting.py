@@ -1,8 +1,9 @@
 """What happens to the connections that wait, one step at a time.
 
-`WaitingRoom` holds every connection that has made a request and that no worker has. For each event or missed deadline it
-takes one step without blocking: reads what has come, sends what fits, and decides whether the
-connection waits on, is closed, or is ready for a worker. It belongs to the acceptor's thread.
+`WaitingRoom` holds every connection that has made a request and that no worker has. For each event
+or missed deadline it takes one step without blocking: reads what has come, sends what fits, and
+decides whether the connection waits on, is closed, or is ready for a worker. It belongs to the
+acceptor's thread.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from handy_ws.http.outgoing import Outgoing
     from handy_ws.http.poller import Poller
     from handy_ws.http.response import Answers
+    from handy_ws.http.stream import Stream
 
 __all__ = ["WaitingRoom"]
 
@@ -173,12 +175,15 @@ class WaitingRoom:
 
     def connection_of(self, arrival: Arrival) -> Connection:
         """Return the connection of a client that has come out of the reception."""
-        stream = arrival.stream
-        if isinstance(stream, int):
-            stream = PlainStream.take(stream, self._family)
-        if arrival.owner is not None:
-            arrival.owner.sock = stream
-            return arrival.owner
+        stream: Stream
+        if isinstance(arrival.stream, TlsStream):
+            stream = arrival.stream
+        else:
+            stream = PlainStream.take(arrival.stream, self._family)
+        introduced: Connection | None = arrival.owner
+        if introduced is not None:
+            introduced.sock = stream
+            return introduced
         connection = Connection(stream, arrival.address)
         if self.proxies is not None and self.proxies.trust(connection.address[0]):
             connection.proxies = self.proxies

@@ -79,7 +79,7 @@ fn shake_hands(
     });
     let mut session = Session::new(&TRUST.settings).unwrap();
     while session.is_handshaking() {
-        assert_eq!(session.read_all(&mut stream, 4096).unwrap(), Some((Vec::new(), false)));
+        assert_eq!(session.read_all(&mut stream, 4096).unwrap(), Some(Vec::new()));
     }
     (client.join().unwrap(), stream, session)
 }

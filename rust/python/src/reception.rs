@@ -140,7 +140,7 @@ impl Reception {
         py: Python<'_>,
         now: f64,
         socket: RawFd,
-        address: (String, u16),
+        address: (&str, u16),
         owner: Py<PyAny>,
     ) -> PyResult<()> {
         let socket = mio::net::TcpStream::from_std(take_descriptor(socket)?);

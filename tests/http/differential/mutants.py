@@ -77,8 +77,7 @@ def _ending(end: str) -> tuple[str, str]:
     """Have the compiled `_end` of heads be asked, or believed, in another way."""
     return (
         _IMPORT,
-        f"{_IMPORT}\n_end = find_head_end\n"
-        f"find_head_end = lambda buffer, scanned, limit: {end}\n",
+        f"{_IMPORT}\n_end = find_head_end\nfind_head_end = lambda buffer, scanned, limit: {end}\n",
     )
 
 

@@ -29,7 +29,7 @@ struct NotTls;
 
 /// Whether an error of [`Session::read`] says that.
 pub(crate) fn is_not_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|reason| reason.is::<NotTls>())
+    matches!(error.get_ref(), Some(reason) if reason.is::<NotTls>())
 }
 
 /// What one read came to.
