@@ -31,11 +31,13 @@ impl<C: Send> Loop<C> {
             commands.shuts_down = Some(Duration::ZERO);
         }
         let Commands { list, arena, shuts_down, .. } = &mut commands;
-        for command in list.drain(..) {
+        let behind_it = (0..list.len()).rev();
+        for (command, behind_it) in list.drain(..).zip(behind_it) {
             match command {
                 Command::Adopt(adoption) => self.adopt(*adoption),
                 Command::Send { address, frames, messages } => {
-                    self.send(address, frames, arena, messages);
+                    let is_last = behind_it == 0;
+                    self.send(address, frames, arena, messages, is_last);
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
                 Command::Advance { target, stage } => self.advance(target, stage),

@@ -62,6 +62,9 @@ pub(super) struct Output {
 impl Output {
     /// What begins with the response to a handshake.
     pub(super) fn new(response: Vec<u8>) -> Self {
+        if response.is_empty() {
+            return Self::default();
+        }
         let unsent = response.len();
         let chunks = VecDeque::from([Chunk::new(Bytes::Response(response))]);
         Self { chunks, unsent, kept: 1, boundary: 0 }
@@ -131,6 +134,15 @@ impl Output {
     pub(super) fn push_shared(&mut self, frames: &Arc<[u8]>) {
         self.unsent += frames.len();
         self.chunks.push_back(Chunk::new(Bytes::Shared(Arc::clone(frames))));
+    }
+
+    /// Takes what is left of such a share, of which so many bytes have gone out: they had nothing
+    /// before them.
+    pub(super) fn push_rest(&mut self, frames: &Arc<[u8]>, sent: usize) {
+        if sent < frames.len() {
+            self.unsent += frames.len() - sent;
+            self.chunks.push_back(Chunk { bytes: Bytes::Shared(Arc::clone(frames)), start: sent });
+        }
     }
 
     // What is dropped.

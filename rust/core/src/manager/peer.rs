@@ -3,7 +3,7 @@
 mod backlog;
 mod intake;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Instant;
@@ -231,6 +231,21 @@ impl Peer {
         Ok(())
     }
 
+    /// Whether a flush would do nothing, and what is to be sent could be written now.
+    pub(super) fn has_nothing_to_flush(&self) -> bool {
+        let may_write = self.stage == Stage::Talking && !self.blocked;
+        may_write && !self.listed_dirty && self.output.is_empty()
+    }
+
+    /// Writes frames, if there is nothing to flush, that are in nobody's accounts. Returns how many
+    /// bytes were taken. The rest waits in the output; and so does all, if that fails: the flush
+    /// will find out why.
+    pub(super) fn write_past_output(&mut self, frames: &Arc<[u8]>) -> usize {
+        let written = self.stream.write(frames).unwrap_or(0);
+        self.output.push_rest(frames, written);
+        written
+    }
+
     /// Ends our half of the connection, behind the last CLOSE.
     fn end_writing(&mut self) -> io::Result<()> {
         match self.stream.say_goodbye() {
@@ -249,7 +264,7 @@ impl Peer {
     }
 
     /// Bytes that the socket has not taken.
-    fn unsent(&self) -> usize {
+    pub(super) fn unsent(&self) -> usize {
         self.output.len() + self.stream.unsent()
     }
 

@@ -24,13 +24,23 @@ use super::variants::Variants;
 const COPIED_SHARE: usize = 256;
 
 impl<C: Send> Loop<C> {
-    /// Passes frames on to those that they are for. So many of them are messages.
-    pub(super) fn send(&mut self, to: Address, frames: Frames, arena: &[u8], messages: u64) {
+    /// Passes frames on to those that they are for. So many of them are messages; no command
+    /// follows that of the last.
+    pub(super) fn send(
+        &mut self,
+        to: Address,
+        frames: Frames,
+        arena: &[u8],
+        messages: u64,
+        is_last: bool,
+    ) {
         let Address { audience, compress } = to;
         match audience {
             Audience::One(target) => self.send_to_one(target, frames, arena, messages, compress),
             Audience::All { except } => {
-                self.broadcast(except, frames.bytes(arena), messages, compress);
+                // Else there may be replies in this turn, that can share a write with it.
+                let at_once = is_last && self.ready.is_empty() && self.batch.events.is_empty();
+                self.broadcast(except, frames.bytes(arena), messages, compress, at_once);
             }
         }
     }
@@ -79,12 +89,15 @@ impl<C: Send> Loop<C> {
         peer.account(size); // not before: until now these bytes were among those in the queue
     }
 
+    /// Puts frames into the outputs of all peers, or writes them `at_once` where nothing waits. To
+    /// come back to a thousand peers for that costs more: nothing of them is in a cache then.
     fn broadcast(
         &mut self,
         except: Option<Target>,
         frames: &[u8],
         messages: u64,
         compress: Compress,
+        at_once: bool,
     ) {
         let mut variants = Variants::new(frames);
         let mut delivery = Delivery {
@@ -97,15 +110,20 @@ impl<C: Send> Loop<C> {
         };
         let mut slow = Vec::new();
         for (slot, peer) in &mut self.peers {
-            let is_exempt = except.is_some_and(|target| target.id == peer.link.id);
-            if is_exempt || !peer.takes_broadcasts() {
+            // The slot is here, and the id is not.
+            let is_exempt = |target: Target| target.slot == slot && target.id == peer.link.id;
+            if except.is_some_and(is_exempt) || !peer.takes_broadcasts() {
                 continue;
             }
             let deflate = peer.deflate.as_mut().filter(|_| compress == Compress::Allow);
             let frames = variants.choose(deflate, &mut self.deflaters);
-            list(&mut self.dirty, &mut peer.listed_dirty, slot);
-            if !delivery.deliver(peer, frames) {
+            if at_once && peer.has_nothing_to_flush() {
+                delivery.write(peer, frames);
+            } else if !delivery.deliver(peer, frames) {
                 slow.push(Target { slot, id: peer.link.id });
+            }
+            if peer.unsent() > 0 {
+                list(&mut self.dirty, &mut peer.listed_dirty, slot);
             }
         }
         for target in slow {
@@ -152,6 +170,12 @@ impl Delivery<'_> {
             }
         }
         self.policy != SlowConsumer::Close
+    }
+
+    /// Writes past the output, where nothing waits.
+    fn write(&mut self, peer: &mut Peer, frames: &Arc<[u8]>) {
+        self.counters.messages_sent += self.messages;
+        self.counters.bytes_sent += peer.write_past_output(frames) as u64;
     }
 
     fn put(&mut self, peer: &mut Peer, frames: &Arc<[u8]>) {

@@ -85,6 +85,25 @@ fn bytes_come_out_in_order_whatever_a_write_takes() {
 }
 
 #[test]
+fn of_a_share_that_has_begun_without_us_the_frame_that_has_begun_is_finished() {
+    let shared: Arc<[u8]> = Arc::from([frame(b"one"), frame(b"two"), frame(b"three")].concat());
+    for sent in 0..=shared.len() {
+        let mut pool = BufferPool::default();
+        let mut output = Output::default();
+        output.push_rest(&shared, sent);
+        assert_eq!(output.len(), shared.len() - sent);
+        assert_eq!(
+            output.drop_oldest(usize::MAX, &mut pool).messages,
+            3 - sent.div_ceil(5).min(3) as u64
+        );
+        let mut socket = Narrow { taken: Vec::new(), room: 100 };
+        output.write_to(&mut socket, &mut pool).unwrap();
+        let end = [0, 5, 10, 17].into_iter().find(|end| *end >= sent).unwrap();
+        assert_eq!(socket.taken, shared[sent..end], "{sent} bytes sent");
+    }
+}
+
+#[test]
 fn more_chunks_than_one_write_takes_go_out_in_several() {
     let mut pool = BufferPool::default();
     let shared: Arc<[u8]> = Arc::from(frame(b"x"));
