@@ -42,19 +42,20 @@ impl Due {
     const KINDS: usize = 5;
 }
 
-/// The notes that one connection's deadlines are worked out from.
+/// The notes that one connection's deadlines are worked out from; first what all traffic looks at.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Deadlines {
-    next_ping: Option<Instant>,
-    /// Our last PING, until its PONG comes, and when it went out.
-    outstanding: Option<(PingToken, Instant)>,
-    /// Bytes of output up to the end of our last PING.
-    unsent_ping: usize,
     /// The first PING since we last heard of the peer.
     unanswered_since: Option<Instant>,
     last_message: Instant,
     /// Output waits since then, and the socket takes nothing.
     stalled_since: Option<Instant>,
+    /// Bytes of output up to the end of our last PING.
+    unsent_ping: usize,
+    /// Our last PING, until its PONG comes, and when it went out.
+    outstanding: Option<(PingToken, Instant)>,
+    next_ping: Option<Instant>,
     /// Our CLOSE frame is in the output since then.
     closing_since: Option<Instant>,
 }

@@ -51,51 +51,53 @@ pub(super) enum Stage {
     Gone,
 }
 
+/// What is looked at for each receiver of a broadcast comes first, in two cache lines: the system's
+/// calls for the one before have used the caches, and so each line more is one to wait for.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts about the socket, no states")]
+#[repr(C, align(64))]
 pub(super) struct Peer {
-    pub(super) stream: Stream,
-    /// Behind the stream, and so given back when that is closed: fields are dropped in order.
-    permit: Option<Permit>,
-    pub(super) link: Arc<Link>,
-    pub(super) protocol: proto::Connection,
     pub(super) output: Output,
     /// There if compression was agreed on.
     pub(super) deflate: Option<OutboundDeflate>,
-    pub(super) rate: MessageRate,
-    /// Bytes that have been read and wait for the next turn, because this one has inflated enough.
-    held: Vec<u8>,
+    pub(super) stream: Stream,
     pub(super) stage: Stage,
-    pub(super) deadlines: Deadlines,
+    /// The socket took less than it was offered and has not said since that it is writable.
+    pub(super) blocked: bool,
+    /// On the loop's list of sockets to flush.
+    pub(super) listed_dirty: bool,
+    /// On the loop's list of sockets to read.
+    pub(super) listed_ready: bool,
+    /// An event said that the peer's FIN is there: a short read is not the end of the data.
+    pub(super) read_closed: bool,
+    /// The output was more than half full, or a message was dropped, or a sender was told so: when
+    /// nothing waits any more, a `Drained` is due.
+    pub(super) pressed: bool,
+    /// What waits for the handler is too much, and the socket is not read.
+    pub(super) is_paused: bool,
     /// See `Adoption::deferred`.
     pub(super) deferred: bool,
+    /// The bytes of `output` that `link.buffered` contains.
+    accounted: usize,
+    pub(super) protocol: proto::Connection,
+    pub(super) link: Arc<Link>,
+    pub(super) rate: MessageRate,
+    /// What its messages take that wait for the handler, beyond a turn, in bytes.
+    pub(super) waiting: usize,
+    /// Bytes that have been read and wait for the next turn, because this one has inflated enough.
+    held: Vec<u8>,
+    /// Bytes of PONG that were put into the output since it was last empty.
+    pub(super) pong_backlog: usize,
+    /// The batch that has the last `Drained`.
+    drained_in: u64,
     /// What ended the connection; the first cause stands.
     pub(super) cause: Option<CloseCause>,
     /// The peer's CLOSE came behind ours, or its FIN behind a CLOSE.
     close_answered: bool,
     /// The peer's FIN has been read: nothing more will come.
     fin: bool,
-    /// The socket took less than it was offered and has not said since that it is writable.
-    pub(super) blocked: bool,
-    /// An event said that the peer's FIN is there: a short read is not the end of the data.
-    pub(super) read_closed: bool,
-    /// On the loop's list of sockets to read.
-    pub(super) listed_ready: bool,
-    /// On the loop's list of sockets to flush.
-    pub(super) listed_dirty: bool,
-    /// What its messages take that wait for the handler, beyond a turn, in bytes.
-    pub(super) waiting: usize,
-    /// That is too much, and the socket is not read.
-    pub(super) is_paused: bool,
-    /// Bytes of PONG that were put into the output since it was last empty.
-    pub(super) pong_backlog: usize,
-    /// The bytes of `output` that `link.buffered` contains.
-    accounted: usize,
-    /// The output was more than half full, or a message was dropped, or a sender was told so: when
-    /// nothing waits any more, a `Drained` is due.
-    pub(super) pressed: bool,
-    /// The batch that has the last one.
-    drained_in: u64,
+    pub(super) deadlines: Deadlines,
+    /// Behind the stream, and so given back when that is closed: fields are dropped in order.
+    permit: Option<Permit>,
 }
 
 impl Peer {
@@ -112,30 +114,30 @@ impl Peer {
         let inflation = deflate.map_or(Inflation::Off, |agreed| agreed.inflation());
         let link = Link::new(slot, deflate.is_some());
         Self {
-            stream,
-            permit,
-            deadlines: deadlines(link.id),
-            link: Arc::new(link),
-            protocol: proto::Connection::new(inflation),
             output: Output::new(response),
             deflate: deflate.map(|agreed| agreed.outbound()),
-            rate,
-            held: Vec::new(),
+            stream,
             stage: Stage::Adopted,
+            blocked: false,
+            listed_dirty: false,
+            listed_ready: false,
+            read_closed: false,
+            pressed: false,
+            is_paused: false,
             deferred: false,
+            accounted: 0,
+            protocol: proto::Connection::new(inflation),
+            deadlines: deadlines(link.id),
+            link: Arc::new(link),
+            rate,
+            waiting: 0,
+            held: Vec::new(),
+            pong_backlog: 0,
+            drained_in: 0,
             cause: None,
             close_answered: false,
             fin: false,
-            blocked: false,
-            read_closed: false,
-            listed_ready: false,
-            listed_dirty: false,
-            waiting: 0,
-            is_paused: false,
-            pong_backlog: 0,
-            accounted: 0,
-            pressed: false,
-            drained_in: 0,
+            permit,
         }
     }
 
@@ -277,5 +279,21 @@ impl Peer {
             None => (CloseCode::ABNORMAL, "".into()),
         };
         self.link.end.set(End { code, reason, cause }).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    #[test]
+    fn a_broadcast_looks_at_two_cache_lines() {
+        // In builds with assertions mio notes more beside a socket.
+        let stream = size_of::<Stream>().min(16);
+        // The discriminant of the protocol's state is the last that it looks at.
+        assert!(offset_of!(Peer, protocol) - size_of::<Stream>() + stream < 2 * 64);
+        assert_eq!(align_of::<Peer>(), 64);
     }
 }
