@@ -224,6 +224,7 @@ def test_limits_hold(checks: Checks) -> None:
         poll(lambda: len(manager) == 1)
         with RawWebSocket(server.address) as client:
             welcome(client)
+        clients[1].socket.close()
         assert checks.count == 3
 
 

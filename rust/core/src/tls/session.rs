@@ -28,6 +28,7 @@ thread_local! {
 struct NotTls;
 
 /// Whether an error of [`Session::read`] says that.
+#[cfg(not(loom))]
 pub(crate) fn is_not_tls(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(reason) if reason.is::<NotTls>())
 }
