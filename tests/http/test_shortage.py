@@ -191,10 +191,12 @@ def test_an_acceptor_that_cannot_watch_its_listener_tries_again(
     refusals = [OSError(errno.ENOMEM, "deliberate watch")] * 2
     accept, listen = Acceptor._accept, Poller.listen
 
-    def fail_to_accept(acceptor: Acceptor, listener: Listener | None) -> OSError | None:
+    def fail_to_accept(
+        acceptor: Acceptor, listener: Listener | None, *, stirs: bool
+    ) -> OSError | None:
         if listener is not None and failures:
             return failures.pop()
-        return accept(acceptor, listener)
+        return accept(acceptor, listener, stirs=stirs)
 
     def fail_to_listen(poller: Poller, listener: Listener) -> None:
         if refusals and not failures:

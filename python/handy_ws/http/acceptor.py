@@ -218,12 +218,12 @@ class Acceptor(threading.Thread):
     def _turn(self) -> None:
         while self._hand_backs:
             self._guarded(self._take_back, *self._hand_backs.popleft())
-        connections, can_accept = self._poller.wait(self._time_to_sleep(), self._has_work)
+        happened = self._poller.wait(self._time_to_sleep(), self._has_work)
         if self.stopping:
             self._stop_listening()
-        for connection in connections:
+        for connection in happened.connections:
             self._guarded(self._room.on_event, connection)
-        self._receive(self._listener if can_accept else None)
+        self._receive(self._listener if happened.can_accept else None, stirs=happened.stirs)
         now = monotonic()
         for connection in islice(self._room.deadlines.expired(now), _DEADLINE_BUDGET):
             self._guarded(self._room.on_deadline, connection)
@@ -289,9 +289,9 @@ class Acceptor(threading.Thread):
 
     # Accepting
 
-    def _receive(self, listener: Listener | None) -> None:
+    def _receive(self, listener: Listener | None, *, stirs: bool) -> None:
         """Take those who have made a request, and accept others if there is a listener."""
-        error = self._accept(listener)
+        error = self._accept(listener, stirs=stirs)
         # Otherwise the client has given up already, or something like it.
         if error is not None and is_shortage(error) and self._listener is not None:
             self._shortage.failed(error)
@@ -300,8 +300,12 @@ class Acceptor(threading.Thread):
             arrival = self._arrivals.popleft()
             self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)
 
-    def _accept(self, listener: Listener | None) -> OSError | None:
-        """Have the core accept, and go on with all who have made no request yet.
+    def _accept(self, listener: Listener | None, *, stirs: bool) -> OSError | None:
+        """Have the core accept, and go on with those who have made no request yet.
+
+        Args:
+            listener: where to accept; None for nowhere.
+            stirs: whether something has happened to those who are here.
 
         Returns:
             Why no more can be accepted, if it is not that nobody is there.
@@ -311,7 +315,8 @@ class Acceptor(threading.Thread):
             error, listener = self._accept_introduced(listener), None
         # What a proxy has said of its client, and what is logged, has to be seen here.
         lets_in = self._room.proxies is None and not access_log.is_wanted()
-        return self._reception.turn(monotonic(), listener, lets_in, self._arrivals) or error
+        arrivals = self._arrivals
+        return self._reception.turn(monotonic(), listener, stirs, lets_in, arrivals) or error
 
     def _accept_introduced(self, listener: Listener) -> OSError | None:
         for _ in range(_ACCEPT_BUDGET):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from handy_ws.http.listener import Listener
     from handy_ws.http.stream import Stream
 
-__all__ = ["READ", "WRITE", "Interrupt", "Poller", "wait_for_room"]
+__all__ = ["READ", "WRITE", "Happened", "Interrupt", "Poller", "wait_for_room"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
@@ -73,6 +73,17 @@ class Interrupt:
         self.is_set = True
         self._reader.close()
         self._writer.close()
+
+
+class Happened(NamedTuple):
+    """What has ended the sleep of a `Poller`."""
+
+    #: Those for which something happened; some of them if these are very many.
+    connections: list[Connection]
+    #: Whether it is to be seen if new ones can be accepted.
+    can_accept: bool
+    #: Whether something has happened in the reception.
+    stirs: bool
 
 
 class Poller:
@@ -141,18 +152,12 @@ class Poller:
                     self._epoll.unregister(descriptor)
             connection.interest = 0
 
-    def wait(
-        self, timeout: float | None, has_work: Callable[[], object]
-    ) -> tuple[list[Connection], bool]:
+    def wait(self, timeout: float | None, has_work: Callable[[], object]) -> Happened:
         """Sleep until something happens.
 
         Args:
             timeout: for this many seconds at most; None: without a limit.
             has_work: asked last of all; if it says yes there is no sleep.
-
-        Returns:
-            The connections for which something happened, some of them if these are very many, and
-            whether it is to be seen if new ones can be accepted.
         """
         # In this order: whoever leaves work after the question sees that it has to wake.
         self._asleep = True
@@ -161,16 +166,19 @@ class Poller:
         connections: list[Connection] = []
         # If there may be more, new connections do not wait until it is their turn.
         can_accept = len(events) == _MOST and self._listening >= 0
+        stirs = False
         for descriptor, _ in events:
             connection = self._connections.get(descriptor)
             if connection is not None:
                 connections.append(connection)
             elif descriptor == self._listening:
                 can_accept = True
-            elif descriptor != self._reception:  # which takes its turn anyway
+            elif descriptor == self._reception:
+                stirs = True
+            else:
                 with suppress(BlockingIOError):
                     self._reader.recv(4096)
-        return connections, can_accept
+        return Happened(connections, can_accept, stirs)
 
     def wake(self, *, surely: bool = False) -> None:
         """End the sleep of `wait`; `surely` ends even one that is about to begin."""

@@ -12,7 +12,7 @@ use handy_ws_core::entrance::Entrance;
 use handy_ws_core::manager::{Handle, generation};
 use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
 use handy_ws_core::tls::{Session, Settings};
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -60,14 +60,38 @@ impl Reception {
         self.tls.as_ref().map(|tls| tls.get().settings()).transpose()
     }
 
-    /// Does something without the interpreter, unless it is closed.
-    fn detached<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&mut State) -> io::Result<T> + Send,
-    ) -> PyResult<T> {
-        let result = py.detach(|| self.lock().as_mut().map(work));
-        result.unwrap_or_else(|| Err(io::Error::from_raw_os_error(libc::EBADF))).map_err(os_error)
+    fn is_due(&self, now: Duration) -> bool {
+        self.lock().as_mut().is_some_and(|state| state.reception.is_due(now))
+    }
+}
+
+/// What there is to do in a turn.
+struct Turn<'a> {
+    now: Duration,
+    listener: Option<&'a Listener>,
+    tls: Option<&'a Settings>,
+    /// Who gets those that may pass a gate, if they may.
+    manager: Option<&'a Handle<Context>>,
+}
+
+/// What comes of it: those that are to be answered, and why no more were accepted.
+struct Come {
+    arrivals: Vec<reception::Arrival<Owner>>,
+    error: Option<io::Error>,
+}
+
+impl State {
+    fn take(&mut self, turn: &Turn<'_>) -> io::Result<Come> {
+        let error = turn.listener.and_then(|listener| {
+            self.reception.accept(turn.now, listener, turn.tls, || None).err()
+        });
+        let mut arrivals = self.reception.turn(turn.now)?;
+        if let Some(manager) = turn.manager
+            && !arrivals.is_empty()
+        {
+            arrivals = self.entrance.let_in(arrivals, manager, gate::context);
+        }
+        Ok(Come { arrivals, error })
     }
 }
 
@@ -149,12 +173,14 @@ impl Reception {
         let address = host.map(|host| SocketAddr::new(host, address.1));
         let guest = Guest::new(socket, session, address, Some(owner));
         let now = seconds(now)?;
-        self.detached(py, |state| state.reception.add(now, guest))
+        let added = py.detach(|| self.lock().as_mut().map(|state| state.reception.add(now, guest)));
+        added.ok_or_else(closed)?.map_err(os_error)
     }
 
-    /// Accept those who wait at the `listener`, if there is one, and go on with all that are here.
-    /// Adds those that are to be answered to `arrivals`, which has a method `append`, each once. If
-    /// `lets_in`, what may pass a gate is a connection of the manager by then, and is not added.
+    /// Accept those who wait at the `listener`, if there is one, and go on with all that are here: if
+    /// the descriptor `stirs`, or somebody is late. Adds those that are to be answered to `arrivals`,
+    /// which has a method `append`, each once. If `lets_in`, what may pass a gate is a connection of
+    /// the manager by then, and is not added.
     ///
     /// Returns the `OSError` that tells why no more can be accepted at the moment, or `None`.
     fn turn<'py>(
@@ -162,33 +188,36 @@ impl Reception {
         py: Python<'py>,
         now: f64,
         listener: Option<&Bound<'py, PyAny>>,
+        stirs: bool,
         lets_in: bool,
         arrivals: &Bound<'py, PyAny>,
     ) -> PyResult<Option<PyErr>> {
         let now = seconds(now)?;
         let listener = listener.map(borrowed).transpose()?;
-        let settings = self.settings()?;
-        if listener.is_some() {
-            logging::follow_python_level(py)?;
+        if listener.is_none() && !stirs && !self.is_due(now) {
+            return Ok(None); // whoever lets go of the interpreter may wait for it
         }
-        let _inside = py.detach(|| self.turnstile.enter());
-        let (come, accepted) = self.detached(py, |state| {
-            let accepted = listener.map_or(Ok(()), |listener| {
-                state.reception.accept(now, &listener, settings.as_ref(), || None)
-            });
-            let arrivals = state.reception.turn(now)?;
-            if !lets_in || arrivals.is_empty() {
-                return Ok((arrivals, accepted));
-            }
-            Ok((state.entrance.let_in(arrivals, &self.manager, gate::context), accepted))
-        })?;
+        logging::follow_python_level(py)?;
+        let tls = self.settings()?;
+        let turn = Turn {
+            now,
+            listener: listener.as_deref(),
+            tls: tls.as_ref(),
+            manager: lets_in.then_some(&self.manager),
+        };
+        // Somebody is inside until all that have come are Python's.
+        let (_inside, come) = py.detach(|| {
+            let inside = self.turnstile.enter();
+            (inside, self.lock().as_mut().map(|state| state.take(&turn)))
+        });
         if logging::is_pending() {
             logging::deliver(py);
         }
+        let Come { arrivals: come, error } = come.ok_or_else(closed)?.map_err(os_error)?;
         for arrival in come {
             arrivals.call_method1(intern!(py, "append"), (Arrival::new(py, arrival)?,))?;
         }
-        Ok(accepted.err().map(os_error))
+        Ok(error.map(os_error))
     }
 
     /// Wait until no client is in the hands of `turn`, and keep it so until `release`: for
@@ -266,6 +295,10 @@ fn borrowed(listener: &Bound<'_, PyAny>) -> PyResult<ManuallyDrop<Listener>> {
             Listener::Tcp(mio::net::TcpListener::from_raw_fd(descriptor))
         }
     }))
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("this Reception is closed")
 }
 
 /// With its number, which tells what the system is out of.

@@ -171,6 +171,11 @@ impl<T> Reception<T> {
         Ok(std::mem::take(&mut self.arrivals))
     }
 
+    /// Whether a turn has something to do by then even if nothing has happened.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        !self.arrivals.is_empty() || self.next_due().is_some_and(|due| due <= now)
+    }
+
     /// When the next client is late.
     pub fn next_due(&mut self) -> Option<Duration> {
         self.due.next(|fd, id| is_here(&self.guests, fd, id))

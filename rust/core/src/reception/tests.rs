@@ -160,6 +160,7 @@ fn who_is_late_is_answered_if_it_has_begun() {
     let just_before = Duration::from_nanos(1);
     let just_before = (START + TIMEOUT).saturating_sub(just_before);
     assert!(reception.turn(just_before).unwrap().is_empty());
+    assert!(!reception.is_due(just_before) && reception.is_due(START + TIMEOUT));
     let mut arrivals = reception.turn(START + TIMEOUT).unwrap();
     let Arrival { guest, reason } = arrivals.remove(0);
     assert_eq!((reason, guest.received()), (Reason::Late, &b"GET"[..]));
@@ -204,7 +205,13 @@ fn all_are_closed_together() {
     let mut reception = reception();
     let (silent, mut ready) = (client(&mut reception, None), client(&mut reception, None));
     ready.write_all(HEAD).unwrap();
+    assert!(!reception.is_due(START));
+    let (socket, mut at_once) = connection();
+    at_once.write_all(HEAD).unwrap();
+    add(&mut reception, socket, None);
+    assert!(reception.is_due(START), "it has arrived");
     reception.let_go();
+    assert_eq!(rest(at_once), b"");
     assert_eq!((rest(silent), rest(ready)), (vec![], vec![]));
     assert!(is_silent(&mut reception));
     assert_eq!(reception.next_due(), None);
