@@ -80,5 +80,5 @@ def test_the_first_handlers_of_the_guide_do_what_it_says(
         assert [path.name for path in Path("uploads").iterdir()] == ["a.png"]
         answer = client.get("/numbers.csv")
         assert answer.get("Transfer-Encoding") == "chunked"
-        assert answer.body.splitlines()[-1] == b"999999"
+        assert answer.body.splitlines()[-1] == b"99999"
         assert (answer.get("Set-Cookie") or "").startswith("exported=yes; HttpOnly")
