@@ -1,10 +1,11 @@
 """What holds for all tests: no server leaves a thread behind, and property tests are repeatable.
 
-And the certificates, which are made once.
+And the certificates, which are made once; and which tests may run beside which.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import settings
 
 from tests.certificates import Authority
+from tests.side_by_side import turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 PATIENCE = 10.0  # seconds
 
@@ -27,6 +29,17 @@ settings.load_profile("handy_ws")
 settings.register_profile(
     "fuzz", derandomize=False, deadline=None, max_examples=500, print_blob=True
 )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before any clock of pytest-timeout's starts
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Let tests that are marked `alone` be alone, if there are several workers."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    assert item.config.cache is not None
+    alone = item.get_closest_marker("alone") is not None
+    with turn(item.config.cache.mkdir("side-by-side"), alone=alone):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MANY = 10_000
 SWARM = Path(__file__).with_name("swarm.py")
 
+pytestmark = pytest.mark.alone
+
 
 class Swarm:
     """The process that holds the connections."""

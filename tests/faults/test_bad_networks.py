@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.websocket.conftest import Serve
 
+pytestmark = pytest.mark.alone
+
 
 class RecordingEcho(Recorder, Echo):
     """Answers messages with themselves, and notes the other callbacks."""

@@ -137,6 +137,7 @@ def log() -> Iterator[Counting]:
     logger.removeFilter(counting)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("where", ["on the manager's thread", "on an executor"])
 def test_every_connection_is_established_first_and_closed_last_and_once(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
     arguments = ["--minutes=0.1", "--connections=100", "--faults=30", "--interval=1"]

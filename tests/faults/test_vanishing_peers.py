@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 INTERVAL, TIMEOUT = 1.0, 2.0  # seconds
 COUNT = 50
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 
 @contextlib.contextmanager

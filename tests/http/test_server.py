@@ -180,7 +180,7 @@ def test_an_unknown_host_raises() -> None:
         HttpServer(ok, ServerConfig(host="no-such-host.invalid", port=0)).start_in_thread()
 
 
-@pytest.mark.parametrize("handler", [None, 7, "text", object()], ids=str)
+@pytest.mark.parametrize("handler", [None, 7, "text", object()], ids=lambda it: type(it).__name__)
 def test_what_is_not_a_handler_is_refused(handler: object) -> None:
     with pytest.raises(TypeError, match="handler"):
         HttpServer(handler, CONFIG)  # type: ignore[arg-type]

@@ -201,6 +201,7 @@ def test_a_slow_iterator_sends_its_head_and_each_part_at_once(
     assert client.until(b"0\r\n\r\n") == b"3\r\ntwo\r\n0\r\n\r\n"
 
 
+@pytest.mark.alone
 def test_thousands_of_waiting_connections_do_not_delay_the_next_request(serve: Serve) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = 4000

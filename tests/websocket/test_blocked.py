@@ -11,18 +11,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from handy_ws import SendResult, WebSocketConfig, WebSocketMessageHandler
 
 from .raw_websocket import PING, PONG, TEXT, RawWebSocket, frame
 from .recorder import PATIENCE, Echo, Recorder
 
 if TYPE_CHECKING:
-    import pytest
     from handy_ws import WebSocketTextMessage
 
     from .conftest import Serve
 
 HOLDING = 2.0  # seconds
+
+pytestmark = pytest.mark.alone
 
 
 class Blocking(Recorder):

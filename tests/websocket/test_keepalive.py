@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from handy_ws import CloseCause, WebSocketConfig, WebSocketMessageHandler
 
 from tests.websocket.answering import Answering
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 1.0  # seconds
 INTERVAL = 0.2
+
+pytestmark = pytest.mark.alone
 
 
 class Process:
