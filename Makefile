@@ -29,7 +29,9 @@ SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md LICENSE \
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:       # cargo is parallel by itself, and pytest's summary comes last
+endif
 MAKEFLAGS += --no-builtin-rules
 
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -45,9 +47,13 @@ demo: $(DONE)/wheel  ## Build, install into .venv, and serve the chat (PORT=8080
 
 test: $(DONE)/wheel $(DONE)/test-tools chromium tls-clients wrk  ## Run all tests: Rust, Python, browser
 	cargo test --locked --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-check: lint-rust lint-python docs autobahn-sample loom counts test  ## Run everything that CI runs
+check: lint-rust side-by-side autobahn-sample loom test  ## Run everything that CI runs
+
+# Neither takes more than one processor, nor looks at a clock.
+side-by-side: $(DONE)/wheel $(DONE)/dev-tools $(DONE)/docs-tools valgrind
+	$(MAKE) --jobs 2 --output-sync=target SIDE_BY_SIDE=yes counts lint-python docs
 
 # What is compiled for it is of no use for anything else.
 LOOM := CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom -D warnings' cargo
@@ -122,7 +128,7 @@ clean:  ## Remove everything that was made here
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.PHONY: lint-rust lint-python wstest chromium tls-clients valgrind wrk
+.PHONY: lint-rust lint-python side-by-side wstest chromium tls-clients valgrind wrk
 lint-rust: $(DONE)/venv
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
