@@ -130,6 +130,8 @@ class Healthy:
     def _leave(self) -> Task[None]:
         """Close when all is answered; what was sent before the CLOSE frame comes before it."""
         deadline = time.monotonic() + PATIENCE
+        # First of all, since sending may have waited, and been told of what has come.
+        yield from self._listen()
         while self._echoes or self._pings:
             if not (yield Wait(self._stream, deadline)):
                 raise TimeoutError
