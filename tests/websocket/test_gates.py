@@ -228,6 +228,49 @@ def test_limits_hold(checks: Checks) -> None:
         assert checks.count == 3
 
 
+def test_a_crowd_waits_while_others_are_greeted(checks: Checks) -> None:
+    with running(WebSocketHandler(Seen()), WebSocketConfig(max_pending_handshakes=4)) as server:
+        pass_first(server)
+        clients = [RawWebSocket(server.address) for _ in range(100)]
+        for client in clients:
+            client.send(request_head("/chat"))
+        for client in clients:
+            assert client.read_response_head()[0] == 101
+            client.socket.close()
+    assert checks.count == 1
+
+
+class Hesitant(Seen):
+    """Greets nobody but the first before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_greet = threading.Event()
+
+    def on_connection_established(self, connection: WebSocketConnection) -> None:
+        assert not self.connections or self.may_greet.wait(PATIENCE)
+        super().on_connection_established(connection)
+
+
+def test_a_crowd_that_nobody_greets_is_refused(checks: Checks) -> None:
+    hesitant = Hesitant()
+    with running(WebSocketHandler(hesitant), WebSocketConfig(max_pending_handshakes=2)) as server:
+        pass_first(server)
+        clients = [RawWebSocket(server.address) for _ in range(5)]
+        for client in clients:
+            client.send(request_head("/chat"))
+        for client in clients[2:]:
+            status, headers = client.read_response_head()
+            assert (status, headers["retry-after"]) == (503, "5")
+        refused = server.websocket_manager.stats().connections_refused
+        assert refused["max_pending_handshakes"] == 3
+        hesitant.may_greet.set()
+        for client in clients[:2]:
+            assert client.read_response_head()[0] == 101
+            client.socket.close()
+    assert checks.count == 4
+
+
 def test_an_executor_has_its_callbacks(checks: Checks) -> None:
     seen = Seen()
     with ThreadPoolExecutor(1, thread_name_prefix="pool") as executor:

@@ -33,7 +33,6 @@ from handy_ws.http import access_log
 from handy_ws.http.access_log import AccessEntry
 from handy_ws.http.connection import Connection, State
 from handy_ws.http.poller import READ, Interrupt, Poller
-from handy_ws.http.process import close_watched
 from handy_ws.http.shortage import ShortageLog, is_shortage
 from handy_ws.http.waiting import WaitingRoom
 
@@ -183,8 +182,8 @@ class Acceptor(threading.Thread):
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        if (epoll := self._reception.fileno()) >= 0:
-            close_watched(epoll)
+        for descriptor in self._reception.descriptors():
+            os.close(descriptor)
         self._poller.close()
         self.interrupt.close()
         for _ in self._pool.workers:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from handy_ws.http.server import HttpServer
 
-__all__ = ["Running", "add_running", "add_server", "close_watched", "stopping_at_signals"]
+__all__ = ["Running", "add_running", "add_server", "stopping_at_signals"]
 
 #: How long the interpreter's exit may be held up by servers that nobody stopped, in seconds.
 _EXIT_TIMEOUT: Final = 1.0
@@ -169,7 +169,7 @@ def _forget_all() -> None:
     if not _servers and not _running:
         return
     for descriptor in import_module("handy_ws._core").after_fork_in_child():
-        close_watched(descriptor)
+        _close_watched(descriptor)
     running = list(_running)
     _running.clear()
     for run in running:
@@ -178,8 +178,8 @@ def _forget_all() -> None:
         server.forget_run()
 
 
-def close_watched(epoll: int) -> None:
-    """In a forked child: close the sockets that a loop of the core waits for, and its epoll.
+def _close_watched(epoll: int) -> None:
+    """Close the sockets that the manager's loop waits for, and what it waits with.
 
     They belong to Rust, on a thread that does not exist here. Which they are only the system knows
     for sure, and it tells what the parent's loop waits for by now: those that the parent has

@@ -4,7 +4,6 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use crate::gate::{self, Gate, Guide};
 use crate::logging;
 use crate::manager::WebSocketManager;
 use crate::tls::{TlsContext, TlsStream, take_descriptor};
-use crate::turnstile::Turnstile;
+use crate::turnstile::{Inside, Turnstile};
 
 /// The object that came with a client, if somebody else has accepted it.
 type Owner = Option<Py<PyAny>>;
@@ -39,15 +38,13 @@ pub(crate) struct Reception {
     manager: Handle<Context>,
     tls: Option<Py<TlsContext>>,
     local_address: Arc<(String, u16)>,
-    /// -1: closed. A forked child asks, when the lock may be nobody's.
-    descriptor: AtomicI32,
     /// See [`generation`].
     process: u32,
 }
 
 struct State {
     reception: reception::Reception<Owner>,
-    entrance: Entrance<Guide>,
+    entrance: Entrance<Guide, Owner>,
 }
 
 impl Reception {
@@ -61,7 +58,17 @@ impl Reception {
     }
 
     fn is_due(&self, now: Duration) -> bool {
-        self.lock().as_mut().is_some_and(|state| state.reception.is_due(now))
+        self.lock().as_mut().is_some_and(|state| state.is_due(now))
+    }
+
+    /// Does something without the interpreter, unless it is closed. Somebody is inside meanwhile, and
+    /// for as long as what is returned lives.
+    fn detached<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut State) -> T + Send,
+    ) -> (Inside<'_>, Option<T>) {
+        py.detach(|| (self.turnstile.enter(), self.lock().as_mut().map(work)))
     }
 }
 
@@ -70,8 +77,9 @@ struct Turn<'a> {
     now: Duration,
     listener: Option<&'a Listener>,
     tls: Option<&'a Settings>,
-    /// Who gets those that may pass a gate, if they may.
-    manager: Option<&'a Handle<Context>>,
+    manager: &'a Handle<Context>,
+    /// Whether those that come now may pass a gate.
+    lets_in: bool,
 }
 
 /// What comes of it: those that are to be answered, and why no more were accepted.
@@ -86,12 +94,22 @@ impl State {
             self.reception.accept(turn.now, listener, turn.tls, || None).err()
         });
         let mut arrivals = self.reception.turn(turn.now)?;
-        if let Some(manager) = turn.manager
-            && !arrivals.is_empty()
-        {
-            arrivals = self.entrance.let_in(arrivals, manager, gate::context);
-        }
+        let candidates = if turn.lets_in { std::mem::take(&mut arrivals) } else { Vec::new() };
+        arrivals.extend(self.entrance.let_in(turn.now, candidates, turn.manager, gate::context));
         Ok(Come { arrivals, error })
+    }
+
+    fn is_due(&mut self, now: Duration) -> bool {
+        self.reception.is_due(now) || self.entrance.next_due().is_some_and(|due| due <= now)
+    }
+
+    fn next_due(&mut self) -> Option<Duration> {
+        [self.reception.next_due(), self.entrance.next_due()].into_iter().flatten().min()
+    }
+
+    fn let_go(&mut self) {
+        self.reception.let_go();
+        self.entrance.let_go();
     }
 }
 
@@ -133,7 +151,6 @@ impl Reception {
         let reception = reception::Reception::new(limits)?;
         Ok(Self {
             turnstile: Turnstile::default(),
-            descriptor: AtomicI32::new(reception.descriptor()),
             state: ManuallyDrop::new(Mutex::new(Some(State { reception, entrance }))),
             manager: manager.handle().clone(),
             tls: tls.map(Bound::unbind),
@@ -142,10 +159,19 @@ impl Reception {
         })
     }
 
-    /// A descriptor that is readable while `turn` has something to do. All that wait here are
-    /// registered with it. -1 if it is closed.
-    fn fileno(&self) -> RawFd {
-        self.descriptor.load(Ordering::Relaxed)
+    /// A descriptor that is readable while `turn` has something to do.
+    ///
+    /// Raises `RuntimeError` if it is closed.
+    fn fileno(&self) -> PyResult<RawFd> {
+        self.lock().as_ref().map(|state| state.reception.descriptor()).ok_or_else(closed)
+    }
+
+    /// All descriptors that are open here, that one included: for a forked child, which has copies of
+    /// them. It must do nothing else with this object.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let state = self.lock();
+        let Some(state) = &*state else { return Vec::new() };
+        state.reception.descriptors().chain(state.entrance.descriptors()).collect()
     }
 
     /// Have handshakes at that path, as it is sent, go through a gate: `turn` may let them in.
@@ -173,7 +199,7 @@ impl Reception {
         let address = host.map(|host| SocketAddr::new(host, address.1));
         let guest = Guest::new(socket, session, address, Some(owner));
         let now = seconds(now)?;
-        let added = py.detach(|| self.lock().as_mut().map(|state| state.reception.add(now, guest)));
+        let (_inside, added) = self.detached(py, |state| state.reception.add(now, guest));
         added.ok_or_else(closed)?.map_err(os_error)
     }
 
@@ -203,13 +229,11 @@ impl Reception {
             now,
             listener: listener.as_deref(),
             tls: tls.as_ref(),
-            manager: lets_in.then_some(&self.manager),
+            manager: &self.manager,
+            lets_in,
         };
         // Somebody is inside until all that have come are Python's.
-        let (_inside, come) = py.detach(|| {
-            let inside = self.turnstile.enter();
-            (inside, self.lock().as_mut().map(|state| state.take(&turn)))
-        });
+        let (_inside, come) = self.detached(py, |state| state.take(&turn));
         if logging::is_pending() {
             logging::deliver(py);
         }
@@ -233,18 +257,17 @@ impl Reception {
 
     /// When `turn` has to let go of somebody who is late; `None` if nobody is here.
     fn next_due(&self) -> Option<f64> {
-        self.lock().as_mut()?.reception.next_due().map(|due| due.as_secs_f64())
+        self.lock().as_mut()?.next_due().map(|due| due.as_secs_f64())
     }
 
     /// Close the connections of all clients.
     fn let_go(&self, py: Python<'_>) {
-        py.detach(|| self.lock().as_mut().map(|state| state.reception.let_go()));
+        self.detached(py, State::let_go);
     }
 
     /// The same, and the descriptor; nothing else can be done then.
     fn close(&self, py: Python<'_>) {
         self.let_go(py);
-        self.descriptor.store(-1, Ordering::Relaxed);
         let state = self.lock().take();
         drop(state); // the lock is free: dropping an object may run any code
     }

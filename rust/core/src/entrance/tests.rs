@@ -1,6 +1,6 @@
 //! Clients on real sockets, and a manager whose loop does not run.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use crate::handshake::{Negotiation, Origins, Terms};
 use crate::manager::{Config, Handle, Manager, Refusals};
 use crate::reception::{Arrival, Guest, Limits, Reception};
 
-use super::{Entrance, Entrant, Gate, MAX_GATES};
+use super::{Entrance, Entrant, Gate, MAX_GATES, PATIENCE, RETRY};
 
+const NOW: Duration = Duration::from_secs(100);
 const FIELDS: &str = "Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-fn entrance(path: &str) -> Entrance<&'static str> {
+fn entrance(path: &str) -> Entrance<&'static str, ()> {
     let mut entrance = Entrance::new(Negotiation::Decline, Some(100));
     entrance.open(path, gate);
     entrance
@@ -49,15 +50,17 @@ fn request(line: &str, more: &str) -> String {
     format!("{line} HTTP/1.1\r\n{FIELDS}{more}\r\n")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what is given")]
+fn context(entrant: Entrant<'_, &'static str>) -> String {
+    assert!(entrant.address.is_some() && entrant.session.is_none());
+    assert!(entrant.head.ends_with(b"\r\n\r\n"));
+    (*entrant.guide).to_owned()
+}
+
 /// Says how many of them are let in, and that the others come back.
 fn let_in(heads: &[String], manager: &Handle<String>) -> usize {
     let (arrivals, _clients) = arrivals(heads);
-    let context = |entrant: Entrant<'_, &'static str>| {
-        assert!(entrant.address.is_some() && entrant.session.is_none());
-        assert!(entrant.head.ends_with(b"\r\n\r\n"));
-        (*entrant.guide).to_owned()
-    };
-    let others = entrance("/chat").let_in(arrivals, manager, context);
+    let others = entrance("/chat").let_in(NOW, arrivals, manager, context);
     let others: Vec<_> = others.iter().map(|arrival| arrival.guest.received()).collect();
     assert!(others.iter().all(|head| heads.iter().any(|sent| sent.as_bytes() == *head)));
     heads.len() - others.len()
@@ -117,6 +120,46 @@ fn a_place_is_free_again_if_no_loop_runs() {
     for _ in 0..3 {
         assert_eq!(let_in(&[request("GET /chat", "")], &handle), 1);
     }
+}
+
+#[test]
+fn a_crowd_waits_for_its_turn_and_is_not_forgotten() {
+    let handle = Handle::new(Config { max_pending_handshakes: 2, ..Config::default() });
+    let _manager = Manager::new(&handle).unwrap();
+    let taken = [handle.admit(None).unwrap(), handle.admit(None).unwrap()];
+    let mut entrance = entrance("/chat");
+    let heads: Vec<_> = (0..4).map(|_| request("GET /chat", "")).collect();
+    let (crowd, clients) = arrivals(&heads);
+    let mut later = NOW;
+    assert!(entrance.let_in(later, crowd, &handle, context).is_empty());
+    assert_eq!(entrance.descriptors().count(), 4);
+    assert_eq!(entrance.next_due(), Some(later + RETRY));
+    later += RETRY;
+    let [first, second] = taken;
+    drop(first);
+    assert!(entrance.let_in(later, vec![], &handle, context).is_empty());
+    assert_eq!((entrance.waiting.len(), entrance.next_due()), (3, Some(later + RETRY)));
+    drop(second);
+    assert!(entrance.let_in(later, vec![], &handle, context).is_empty());
+    assert_eq!(entrance.waiting.len(), 2);
+    // Nobody is greeted, and so they are told that there are too many.
+    let just_before = (NOW + PATIENCE).saturating_sub(RETRY);
+    assert!(entrance.let_in(just_before, vec![], &handle, context).is_empty());
+    let refused = entrance.let_in(NOW + PATIENCE, vec![], &handle, context);
+    assert_eq!((refused.len(), entrance.next_due()), (2, None));
+    assert_eq!(handle.refusals(), Refusals::default());
+    drop(clients);
+}
+
+#[test]
+fn who_waits_can_be_let_go() {
+    let handle = Handle::new(Config { max_pending_handshakes: 0, ..Config::default() });
+    let mut entrance = entrance("/chat");
+    let (crowd, mut clients) = arrivals(&[request("GET /chat", "")]);
+    assert!(entrance.let_in(NOW, crowd, &handle, context).is_empty());
+    entrance.let_go();
+    assert_eq!(entrance.next_due(), None);
+    assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl<T> Guest<T> {
         Parts { socket: OwnedFd::from(socket).into(), session, address, received, owner }
     }
 
-    pub(super) fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(&self) -> RawFd {
         self.stream.socket.as_raw_fd()
     }
 
@@ -191,7 +191,7 @@ impl<T> Guest<T> {
     }
 
     /// Closes it; the client is told that its session is over, as far as the socket takes that.
-    pub(super) fn close(mut self) {
+    pub(crate) fn close(mut self) {
         let _ = self.stream.say_goodbye();
     }
 }

@@ -98,7 +98,7 @@ impl<T> Reception<T> {
     }
 
     /// A descriptor that is readable while [`turn`](Self::turn) has something to do, but for what is
-    /// accepted and for [`next_due`](Self::next_due). What waits here is registered with it.
+    /// accepted and for [`next_due`](Self::next_due).
     #[must_use]
     pub fn descriptor(&self) -> RawFd {
         self.poll.as_raw_fd()
@@ -179,6 +179,13 @@ impl<T> Reception<T> {
     /// When the next client is late.
     pub fn next_due(&mut self) -> Option<Duration> {
         self.due.next(|fd, id| is_here(&self.guests, fd, id))
+    }
+
+    /// The descriptors of all that are here, that of the poll included.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let guests = self.guests.values().map(Guest::descriptor);
+        let arrivals = self.arrivals.iter().map(|arrival| arrival.guest.descriptor());
+        guests.chain(arrivals).chain([self.descriptor()])
     }
 
     /// Closes the connections of all.
