@@ -105,8 +105,8 @@ class WebSocketConfig:
             connections come from its address, unless `ServerConfig.trusted_proxies` has it. Default
             ``None``, no limit.
         max_pending_handshakes: the most of them that wait for their 101, because ``authorize``,
-            the manager thread or ``on_connection_established`` takes its time; more get 503.
-            Default 1024.
+            the manager thread or ``on_connection_established`` takes its time; more get 503, where
+            there is no ``authorize`` after a second. Default 1024.
         close_timeout: the longest time, in seconds, to wait for the peer's answer to our CLOSE
             frame and for the end of the TCP connection. Default 10.
         ping_interval: the time between two PINGs to each connection, in seconds. They keep it
