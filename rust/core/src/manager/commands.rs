@@ -91,6 +91,7 @@ impl<C: Send> Loop<C> {
             Connection { link: Arc::clone(&peer.link), queue: Arc::clone(&self.queue) };
         let target = connection.target();
         self.adopted.push(target);
+        self.turnover += 1;
         self.arm(slot);
         self.batch.events.push(Event::Established { connection, context });
         if !received.is_empty() {

@@ -90,6 +90,8 @@ pub(super) struct Loop<C> {
     pub(super) finishing: bool,
     /// It was not waited for when it shut down: others have the queue now, and count.
     pub(super) left_behind: bool,
+    /// How many peers have come or gone since the last wait.
+    pub(super) turnover: usize,
     /// What ended the stand-in's turns early.
     pub(super) failure: Option<Failure>,
 }
@@ -143,6 +145,7 @@ impl<C: Send> Loop<C> {
             stop_deadline: None,
             finishing: false,
             left_behind: false,
+            turnover: 0,
             failure: None,
         })
     }
@@ -189,6 +192,11 @@ impl<C: Send> Loop<C> {
     }
 
     fn wait_for(&mut self, may_sleep: bool) -> io::Result<()> {
+        // Where clients come and go, whoever accepts them may be waiting for this processor. What
+        // happens meanwhile is dealt with together, and wakes nobody.
+        if may_sleep && std::mem::take(&mut self.turnover) > 0 {
+            std::thread::yield_now();
+        }
         let timeout = self.sleep_limit(may_sleep);
         let polled = self.poll.poll(&mut self.polled, timeout);
         self.clock.advance(Instant::now());
@@ -282,6 +290,7 @@ impl<C: Send> Loop<C> {
     /// Removes what is marked. The handler hears of it in the next turn, before the slot is used
     /// again: events stay in order.
     pub(super) fn reap(&mut self) {
+        self.turnover += self.gone.len();
         for slot in self.gone.drain(..) {
             let mut peer = self.peers.remove(slot);
             self.wheel.disarm(slot);
