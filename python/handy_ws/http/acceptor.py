@@ -183,7 +183,9 @@ class Acceptor(threading.Thread):
         if listener is not None:
             listener.close()
         for descriptor in self._reception.descriptors():
-            os.close(descriptor)
+            # The parent's manager may have it by now, and then it has been found there.
+            with suppress(OSError):
+                os.close(descriptor)
         self._poller.close()
         self.interrupt.close()
         for _ in self._pool.workers:
