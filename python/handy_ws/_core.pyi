@@ -1,6 +1,5 @@
 """The compiled part of handy_ws, written in Rust. Its names are public in `handy_ws`."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias, final
@@ -9,7 +8,6 @@ from typing_extensions import Buffer
 
 from handy_ws.config import CompressionConfig, ServerConfig, WebSocketConfig
 from handy_ws.http.head import RequestSource
-from handy_ws.http.listener import Listener
 from handy_ws.http.request import HttpRequest
 from handy_ws.websocket.enums import CloseCause, SendResult
 from handy_ws.websocket.message_handler import WebSocketMessageHandler
@@ -163,10 +161,10 @@ class Reception:
     def turn(
         self,
         now: float,
-        listener: Listener | None,
+        listener: tuple[int, bool] | None,
         stirs: bool,
         lets_in: bool,
-        arrivals: deque[Arrival],
+        arrivals: list[Arrival],
     ) -> OSError | None: ...
     def next_due(self) -> float | None: ...
     def let_go(self) -> None: ...

@@ -110,7 +110,7 @@ class Acceptor(threading.Thread):
         self._room = WaitingRoom(config, answers, self._poller, reception, int(listener.family))
         # Before a client itself says something, a proxy has to introduce it.
         self._introduces = config.proxy_protocol
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals: list[Arrival] = []
         self._listener: Listener | None = listener
         self._poller.listen(listener)
         self._accept_again = inf
@@ -298,7 +298,7 @@ class Acceptor(threading.Thread):
             self._shortage.failed(error)
             self._pause_accepting(self._listener)
         while self._arrivals:
-            arrival = self._arrivals.popleft()
+            arrival = self._arrivals.pop(0)  # there are never many
             self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)
 
     def _accept(self, listener: Listener | None, *, stirs: bool) -> OSError | None:
@@ -316,8 +316,9 @@ class Acceptor(threading.Thread):
             error, listener = self._accept_introduced(listener), None
         # What a proxy has said of its client, and what is logged, has to be seen here.
         lets_in = self._room.proxies is None and not access_log.is_wanted()
+        where = None if listener is None else (listener.fileno(), listener.is_unix)
         arrivals = self._arrivals
-        return self._reception.turn(monotonic(), listener, stirs, lets_in, arrivals) or error
+        return self._reception.turn(monotonic(), where, stirs, lets_in, arrivals) or error
 
     def _accept_introduced(self, listener: Listener) -> OSError | None:
         for _ in range(_ACCEPT_BUDGET):

@@ -12,9 +12,8 @@ use handy_ws_core::manager::{Handle, generation};
 use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
 use handy_ws_core::tls::{Session, Settings};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
 use crate::connection::Context;
 use crate::gate::{self, Gate, Guide};
@@ -203,23 +202,23 @@ impl Reception {
         added.ok_or_else(closed)?.map_err(os_error)
     }
 
-    /// Accept those who wait at the `listener`, if there is one, and go on with all that are here: if
-    /// the descriptor `stirs`, or somebody is late. Adds those that are to be answered to `arrivals`,
-    /// which has a method `append`, each once. If `lets_in`, what may pass a gate is a connection of
-    /// the manager by then, and is not added.
+    /// Accept those who wait at the `listener`, if there is one: a descriptor, and whether it is that
+    /// of a unix socket. Go on with all that are here, if the descriptor `stirs`, or somebody is late.
+    /// Adds those that are to be answered to `arrivals`, each once. If `lets_in`, what may pass a gate
+    /// is a connection of the manager by then, and is not added.
     ///
     /// Returns the `OSError` that tells why no more can be accepted at the moment, or `None`.
-    fn turn<'py>(
+    fn turn(
         &self,
-        py: Python<'py>,
+        py: Python<'_>,
         now: f64,
-        listener: Option<&Bound<'py, PyAny>>,
+        listener: Option<(RawFd, bool)>,
         stirs: bool,
         lets_in: bool,
-        arrivals: &Bound<'py, PyAny>,
+        arrivals: &Bound<'_, PyList>,
     ) -> PyResult<Option<PyErr>> {
         let now = seconds(now)?;
-        let listener = listener.map(borrowed).transpose()?;
+        let listener = listener.map(|(descriptor, is_unix)| borrowed(descriptor, is_unix));
         if listener.is_none() && !stirs && !self.is_due(now) {
             return Ok(None); // whoever lets go of the interpreter may wait for it
         }
@@ -239,7 +238,8 @@ impl Reception {
         }
         let Come { arrivals: come, error } = come.ok_or_else(closed)?.map_err(os_error)?;
         for arrival in come {
-            arrivals.call_method1(intern!(py, "append"), (Arrival::new(py, arrival)?,))?;
+            // Nothing that is made once is made here: a fork in between would find it half made.
+            arrivals.append(Arrival::new(py, arrival)?)?;
         }
         Ok(error.map(os_error))
     }
@@ -305,19 +305,16 @@ impl Arrival {
     }
 }
 
-/// A `Listener`, which stays its owner's.
-fn borrowed(listener: &Bound<'_, PyAny>) -> PyResult<ManuallyDrop<Listener>> {
-    let py = listener.py();
-    let is_unix = listener.getattr(intern!(py, "is_unix"))?.is_truthy()?;
-    let descriptor = listener.call_method0(intern!(py, "fileno"))?.extract()?;
+/// A socket that listens, and stays its owner's.
+fn borrowed(descriptor: RawFd, is_unix: bool) -> ManuallyDrop<Listener> {
     // SAFETY: the owner does not close it while it is used here, and nobody does afterwards.
-    Ok(ManuallyDrop::new(unsafe {
+    ManuallyDrop::new(unsafe {
         if is_unix {
             Listener::Unix(mio::net::UnixListener::from_raw_fd(descriptor))
         } else {
             Listener::Tcp(mio::net::TcpListener::from_raw_fd(descriptor))
         }
-    }))
+    })
 }
 
 fn closed() -> PyErr {
