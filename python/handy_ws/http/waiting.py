@@ -90,7 +90,6 @@ class WaitingRoom:
         self._config = config
         self._max_head_size = config.max_head_size
         self.proxies = TrustedProxies.of(config)
-        self._proxy_protocol = config.proxy_protocol
         self._answers = answers
         self._poller = poller
         self._reception = reception

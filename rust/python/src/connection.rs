@@ -25,27 +25,11 @@ const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
-    pub(crate) callbacks: CallbacksOf,
+    /// Shared, since without the interpreter there is no other reference.
+    pub(crate) callbacks: Arc<Py<Callbacks>>,
     pub(crate) source: Source,
     pub(crate) subprotocol: Option<Arc<str>>,
     pub(crate) deflate: Option<Agreement>,
-}
-
-/// Whose callbacks a connection has.
-pub(crate) enum CallbacksOf {
-    One(Py<Callbacks>),
-    /// Of all connections of a gate, which are made without the interpreter.
-    Many(Arc<Py<Callbacks>>),
-}
-
-impl CallbacksOf {
-    fn take(self, py: Python<'_>) -> Py<Callbacks> {
-        match self {
-            Self::One(callbacks) => callbacks,
-            // The collector has to see a reference of each.
-            Self::Many(callbacks) => callbacks.clone_ref(py),
-        }
-    }
 }
 
 /// One WebSocket connection (handy-httpd's `WebSocketConnection`).
@@ -108,7 +92,7 @@ impl WebSocketConnection {
         crew: &Arc<Crew>,
     ) -> Self {
         let Context { callbacks, source, subprotocol, deflate } = context;
-        let callbacks = callbacks.take(py);
+        let callbacks = callbacks.clone_ref(py); // the collector has to see one of each connection
         let strand = callbacks.get().is_deferred().then(|| Strand::new(Arc::clone(crew)));
         Self {
             core,

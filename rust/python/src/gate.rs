@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::callbacks::Callbacks;
-use crate::connection::{CallbacksOf, Context};
+use crate::connection::Context;
 use crate::source::Source;
 use crate::terms::Terms;
 
@@ -61,7 +61,7 @@ impl Gate {
 pub(crate) fn context(entrant: Entrant<'_, Guide>) -> Context {
     let Entrant { guide, head, address, session, accepted } = entrant;
     Context {
-        callbacks: CallbacksOf::Many(Arc::clone(&guide.callbacks)),
+        callbacks: Arc::clone(&guide.callbacks),
         source: Source::keep(head, address, &guide.local_address, session),
         subprotocol: accepted.subprotocol().cloned(),
         deflate: accepted.deflate(),

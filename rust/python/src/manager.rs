@@ -16,14 +16,14 @@ use pyo3::types::PyDict;
 
 use crate::admission::{self, Admitted, Permit};
 use crate::callbacks::Callbacks;
-use crate::connection::{CallbacksOf, Context, WebSocketConnection};
+use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::Dispatcher;
 use crate::fork::{self, Forked, Life};
 use crate::payload::{Message, compression};
 use crate::roster::Roster;
 use crate::source::Source;
 use crate::terms::{self, Accepted};
-use crate::timing::{Stopwatch, Timings};
+use crate::timing::{Stopwatch, Timings, seconds};
 use crate::tls::{TlsStream, take_descriptor};
 use crate::{calls, logging, names};
 
@@ -215,7 +215,7 @@ impl WebSocketManager {
         let accepted = accepted.get().core();
         let (subprotocol, deflate) = (accepted.subprotocol().cloned(), accepted.deflate());
         let deferred = callbacks.get().is_deferred();
-        let (callbacks, source) = (CallbacksOf::One(callbacks), Source::Made(source));
+        let (callbacks, source) = (Arc::new(callbacks), Source::Made(source));
         let context = Context { callbacks, source, subprotocol, deflate };
         self.check_process()?;
         self.handle
@@ -335,11 +335,6 @@ impl Given<'_> {
             },
         }
     }
-}
-
-fn seconds(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|error| PyValueError::new_err(format!("{seconds} seconds: {error}")))
 }
 
 /// A field of the config that may be `None`.

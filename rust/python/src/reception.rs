@@ -11,7 +11,7 @@ use handy_ws_core::entrance::Entrance;
 use handy_ws_core::manager::{Handle, generation};
 use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
 use handy_ws_core::tls::{Session, Settings};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -19,6 +19,7 @@ use crate::connection::Context;
 use crate::gate::{self, Gate, Guide};
 use crate::logging;
 use crate::manager::WebSocketManager;
+use crate::timing::seconds;
 use crate::tls::{TlsContext, TlsStream, take_descriptor};
 use crate::turnstile::{Inside, Turnstile};
 
@@ -327,11 +328,6 @@ fn os_error(error: io::Error) -> PyErr {
     let message = error.to_string();
     let end = message.find(" (os error").unwrap_or(message.len());
     PyOSError::new_err((number, message[..end].to_owned()))
-}
-
-fn seconds(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|error| PyValueError::new_err(format!("{seconds} seconds: {error}")))
 }
 
 /// As Python writes addresses: an IPv4 client has an IPv4 address, also where the listening socket is

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::names;
@@ -114,4 +115,10 @@ fn coarse_now() -> u64 {
 fn coarse_now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     nanoseconds(START.get_or_init(Instant::now).elapsed())
+}
+
+/// The time that Python means by so many seconds.
+pub(crate) fn seconds(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| PyValueError::new_err(format!("{seconds} seconds: {error}")))
 }

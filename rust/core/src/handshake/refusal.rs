@@ -75,15 +75,7 @@ impl Refusal {
             Self::Method => &[("Allow", "GET")],
             Self::NoUpgrade => &[UPGRADE, CONNECTION],
             Self::Version(_) => &[UPGRADE, CONNECTION, ("Sec-WebSocket-Version", VERSION)],
-            Self::HttpVersion
-            | Self::NoConnection
-            | Self::Lists
-            | Self::NoVersion
-            | Self::Key
-            | Self::SeveralOrigins
-            | Self::Origin(_)
-            | Self::Subprotocols
-            | Self::Extensions(_) => &[],
+            _other => &[],
         }
     }
 
@@ -92,17 +84,7 @@ impl Refusal {
     pub const fn check(&self) -> Check {
         match self {
             Self::Origin(_) => Check::Origin,
-            Self::Method
-            | Self::NoUpgrade
-            | Self::HttpVersion
-            | Self::NoConnection
-            | Self::Lists
-            | Self::NoVersion
-            | Self::Version(_)
-            | Self::Key
-            | Self::SeveralOrigins
-            | Self::Subprotocols
-            | Self::Extensions(_) => Check::Handshake,
+            _other => Check::Handshake,
         }
     }
 }

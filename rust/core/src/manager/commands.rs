@@ -31,12 +31,12 @@ impl<C: Send> Loop<C> {
             commands.shuts_down = Some(Duration::ZERO);
         }
         let Commands { list, arena, shuts_down, .. } = &mut commands;
-        let behind_it = (0..list.len()).rev();
-        for (command, behind_it) in list.drain(..).zip(behind_it) {
+        let mut rest = list.drain(..);
+        while let Some(command) = rest.next() {
             match command {
                 Command::Adopt(adoption) => self.adopt(*adoption),
                 Command::Send { address, frames, messages } => {
-                    let is_last = behind_it == 0;
+                    let is_last = rest.len() == 0;
                     self.send(address, frames, arena, messages, is_last);
                 }
                 Command::Close { target, frame, cause } => self.close(target, frame, cause),
@@ -46,6 +46,7 @@ impl<C: Send> Loop<C> {
                 Command::Finish => self.finishing = true,
             }
         }
+        drop(rest);
         if let Some(timeout) = shuts_down.take() {
             self.shut_down(timeout);
         }
