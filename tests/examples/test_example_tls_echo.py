@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 from tests.certificates import Files
 from tests.examples.example_process import DEADLINE, Example
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
     from tests.certificates import Authority
 
 
-def talk(example: Example, context: ssl.SSLContext) -> Any:
+def talk(example: Example, context: ssl.SSLContext) -> bytes | None:
     """Have a message echoed, and return the certificate of the server."""
-    with connect(example.url(scheme="wss"), ssl=context) as client:
-        client.send("hello")
-        assert client.recv(DEADLINE) == "hello"
-        assert isinstance(client.socket, ssl.SSLSocket)
-        return client.socket.getpeercert(binary_form=True)
+
+    async def echo() -> bytes | None:
+        async with (
+            asyncio.timeout(DEADLINE),
+            connect(example.url(scheme="wss"), ssl=context) as client,
+        ):
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            session = client.transport.get_extra_info("ssl_object")
+            assert isinstance(session, ssl.SSLObject)
+            return session.getpeercert(binary_form=True)
+
+    return asyncio.run(echo())
 
 
 def test_with_the_certificate_that_it_makes(start: Callable[[str], Example]) -> None:
@@ -40,10 +49,14 @@ def test_a_signal_says_goodbye(start: Callable[[str], Example]) -> None:
     example = start("tls_echo.py")
     trust = example.wait_for_line("SSL_CERT_FILE=(.+)")
     context = ssl.create_default_context(cafile=trust[1])
-    with connect(example.url(scheme="wss"), ssl=context) as client:
-        example.end(signal.SIGINT)
-        list(client)
-    assert client.close_code == 1001
+
+    async def listen() -> int | None:
+        async with connect(example.url(scheme="wss"), ssl=context) as client:
+            await asyncio.to_thread(example.end, signal.SIGINT)
+            assert [message async for message in client] == []
+        return client.close_code
+
+    assert asyncio.run(listen()) == 1001
 
 
 def test_a_sighup_reloads(tmp_path: Path, authority: Authority) -> None:
