@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -41,15 +41,25 @@ pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// What a server has for its sessions: the same as those of `handy_ws`, from PEM files.
-pub fn tls_server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
+/// What a server has for its sessions, from PEM files: what `handy_ws` has, or the client chooses the
+/// cipher, as with rustls as it comes.
+pub fn tls_server(
+    certificate: &Path,
+    key: &Path,
+    client_chooses: bool,
+) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<_, _>>()?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut provider = aws_lc_rs::default_provider();
+    if !client_chooses {
+        let first = CipherSuite::TLS13_AES_128_GCM_SHA256;
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != first);
+    }
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.ignore_client_order = !client_chooses;
     config.send_tls13_tickets = 1;
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))

@@ -1,6 +1,6 @@
 //! The least that a server on one thread can do: a lower bound of its cost, and no server.
 //!
-//!     floor handshake|echo|broadcast [CERTIFICATE PRIVATE_KEY]
+//!     floor handshake|echo|broadcast [CERTIFICATE PRIVATE_KEY [client-chooses]]
 //!
 //! It listens on a free port of this machine and prints it. Whatever comes on a connection first is
 //! answered with the 101 that goes with the key of RFC 6455 section 1.3. What comes then ends the
@@ -8,7 +8,8 @@
 //! together goes out in one piece, as from any good server. Nothing is checked, and whoever does not
 //! read is waited for.
 //!
-//! With two PEM files it speaks TLS, for handshakes only, with rustls and nothing around it.
+//! With two PEM files it speaks TLS, for handshakes only, with rustls and nothing around it. The cipher
+//! is that which `handy_ws` would choose, or the first that the client offers.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
@@ -31,8 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (does, tls) = match arguments.as_slice() {
         [does] => (Does::named(does)?, None),
-        [does, certificate, key] if does == "handshake" => {
-            (Does::Handshake, Some(tls_server(Path::new(certificate), Path::new(key))?))
+        [does, certificate, key, rest @ ..] if does == "handshake" && is_known(rest) => {
+            let tls = tls_server(Path::new(certificate), Path::new(key), !rest.is_empty())?;
+            (Does::Handshake, Some(tls))
         }
         _ => return Err(Does::USAGE.into()),
     };
@@ -43,6 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Floor { does, tls, poll, connections: Slab::new(), out: Vec::new() }.run(&listener)
 }
 
+fn is_known(rest: &[String]) -> bool {
+    rest.is_empty() || rest == ["client-chooses"]
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
     Handshake,
@@ -51,7 +57,8 @@ enum Does {
 }
 
 impl Does {
-    const USAGE: &str = "usage: floor handshake|echo|broadcast [CERTIFICATE PRIVATE_KEY]";
+    const USAGE: &str =
+        "usage: floor handshake|echo|broadcast [CERTIFICATE PRIVATE_KEY [client-chooses]]";
 
     fn named(name: &str) -> Result<Self, Box<dyn Error>> {
         match name {

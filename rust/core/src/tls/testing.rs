@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::client::WantsClientCert;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, SupportedProtocolVersion,
+    CipherSuite, ClientConfig, ClientConnection, ConfigBuilder, RootCertStore,
+    SupportedProtocolVersion,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -105,24 +106,37 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(folder: &Folder, versions: &[&'static SupportedProtocolVersion]) -> Self {
-        let config = Self::builder(folder, versions).with_no_client_auth();
+        Self::offering(folder, versions, |_any| true)
+    }
+
+    /// One that speaks these ciphers only.
+    pub(crate) fn offering(
+        folder: &Folder,
+        versions: &[&'static SupportedProtocolVersion],
+        speaks: impl Fn(CipherSuite) -> bool,
+    ) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.retain(|suite| speaks(suite.suite()));
+        let config = Self::builder(provider, folder, versions).with_no_client_auth();
         Self { config }
     }
 
     pub(crate) fn with_certificate(folder: &Folder) -> Self {
         let chain = certificates(&folder.0.join("client.pem"));
         let key = PrivateKeyDer::from_pem_file(folder.0.join("client.key")).unwrap();
-        let builder = Self::builder(folder, &[&TLS13, &TLS12]);
+        let provider = aws_lc_rs::default_provider();
+        let builder = Self::builder(provider, folder, &[&TLS13, &TLS12]);
         Self { config: builder.with_client_auth_cert(chain, key).unwrap() }
     }
 
     fn builder(
+        provider: CryptoProvider,
         folder: &Folder,
         versions: &[&'static SupportedProtocolVersion],
     ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
         let mut roots = RootCertStore::empty();
         roots.add(certificates(&folder.0.join("ca.pem")).remove(0)).unwrap();
-        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .unwrap()
             .with_root_certificates(roots)

@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice, Read, Write};
 
-use rustls::ClientConnection;
 use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite, ClientConnection};
 
 use super::testing::{Browser, Folder, HOST, Pipe, certificates, load};
 use super::{Files, Session, Settings, Version};
@@ -333,6 +333,25 @@ fn a_client_that_speaks_only_what_is_not_spoken_here_is_refused() {
     assert!(Link::new(&settings, &browser).shake_hands().is_err());
     browser.config.alpn_protocols = Vec::new();
     Link::established(&settings, &browser);
+}
+
+#[test]
+fn the_quickest_cipher_that_a_client_offers_is_chosen() {
+    let folder = Folder::new("ciphers");
+    let settings = load(&folder.files()).unwrap();
+    let chosen = |browser| Link::established(&settings, &browser).server.cipher();
+    for (version, quickest, other) in [
+        (&TLS13, "TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"),
+        (
+            &TLS12,
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        ),
+    ] {
+        assert_eq!(chosen(Browser::new(&folder, &[version])), Some(quickest));
+        let speaks = |suite: CipherSuite| !format!("{suite:?}").contains("_128_");
+        assert_eq!(chosen(Browser::offering(&folder, &[version], speaks)), Some(other));
+    }
 }
 
 #[test]
