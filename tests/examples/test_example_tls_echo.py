@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.asynchronous import run
 from tests.certificates import Files
 from tests.examples.example_process import DEADLINE, Example
 
@@ -34,7 +35,7 @@ def talk(example: Example, context: ssl.SSLContext) -> bytes | None:
             assert isinstance(session, ssl.SSLObject)
             return session.getpeercert(binary_form=True)
 
-    return asyncio.run(echo())
+    return run(echo())
 
 
 def test_with_the_certificate_that_it_makes(start: Callable[[str], Example]) -> None:
@@ -56,7 +57,7 @@ def test_a_signal_says_goodbye(start: Callable[[str], Example]) -> None:
             assert [message async for message in client] == []
         return client.close_code
 
-    assert asyncio.run(listen()) == 1001
+    assert run(listen()) == 1001
 
 
 def test_a_sighup_reloads(tmp_path: Path, authority: Authority) -> None:

@@ -69,7 +69,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Make a clock for the deadlines of the HTTP side."""
     clock = Clock()
-    for module in ("acceptor", "run", "waiting"):
+    for module in ("acceptor", "poller", "run", "waiting"):
         monkeypatch.setattr(f"handy_ws.http.{module}.monotonic", clock)
     return clock
 

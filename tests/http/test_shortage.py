@@ -9,13 +9,13 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from handy_ws.http.acceptor import Acceptor
-from handy_ws.http.poller import Poller
+from handy_ws.http.poller import Happened, Poller
 from handy_ws.http.shortage import ShortageLog
 
+from tests.http.conftest import poll
 from tests.http.raw_http import DEADLINE, RawClient, get, post
 from tests.websocket.raw_websocket import RawWebSocket, request_head
 
@@ -189,25 +189,23 @@ def test_an_acceptor_that_cannot_watch_its_listener_tries_again(
 ) -> None:
     failures = [OSError(errno.EMFILE, "deliberate accept")]
     refusals = [OSError(errno.ENOMEM, "deliberate watch")] * 2
-    accept, listen = Acceptor._accept, Poller.listen
+    wait, listen = Poller.wait, Poller.listen
 
-    def fail_to_accept(
-        acceptor: Acceptor, listener: Listener | None, *, stirs: bool
-    ) -> OSError | None:
-        if listener is not None and failures:
-            return failures.pop()
-        return accept(acceptor, listener, stirs=stirs)
+    def fail_to_accept(poller: Poller, *args: Any) -> Happened:
+        happened = wait(poller, *args)
+        return happened._replace(shortage=failures.pop()) if failures else happened
 
     def fail_to_listen(poller: Poller, listener: Listener) -> None:
         if refusals and not failures:
             raise refusals.pop()
         listen(poller, listener)
 
-    monkeypatch.setattr(Acceptor, "_accept", fail_to_accept)
+    monkeypatch.setattr(Poller, "wait", fail_to_accept)
     monkeypatch.setattr(Poller, "listen", fail_to_listen)
-    client = serve.client(serve(lambda _: None))
-    assert client.get().status == 200
-    assert (failures, refusals) == ([], [])
+    server = serve(lambda _: None)
+    assert serve.client(server).get().status == 200
+    poll(lambda: not failures and not refusals)
+    assert serve.client(server).get().status == 200
     assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == [
         "cannot accept connections for the moment: deliberate accept"
     ]

@@ -108,7 +108,7 @@ def test_what_is_unsent_is_not_taken_yet_and_what_was_counts(
     config = ServerConfig(body_timeout=30.0, rate_grace=30.0, min_send_rate=None)
     manager = WebSocketManager(config.websocket)
     reception = Reception(manager.core, ("", 0), config)
-    poller = Poller(reception)
+    poller = Poller(reception, lambda: True)
     room = WaitingRoom(config, Answers({}), poller, reception, socket.AF_UNIX)
     with theirs:
         theirs.settimeout(10)

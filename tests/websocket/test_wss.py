@@ -25,6 +25,7 @@ from handy_ws import (
 )
 from websockets.asyncio.client import connect
 
+from tests.asynchronous import run
 from tests.certificates import Files
 from tests.http.raw_http import get
 from tests.http.tls_clients import Engine
@@ -88,7 +89,7 @@ def test_websockets(server: HttpServer, context: ssl.SSLContext) -> None:
             await (await client.ping())
         assert (client.close_code, client.close_reason) == (1000, "")
 
-    asyncio.run(talk())
+    run(talk())
 
 
 def test_websocket_client(server: HttpServer, context: ssl.SSLContext) -> None:
@@ -115,7 +116,7 @@ def test_websockets_with_compression(
                 await client.send("compress me " * 1000)
                 assert await client.recv() == "compress me " * 1000
 
-    asyncio.run(talk())
+    run(talk())
 
 
 # Cut in any way

@@ -1,10 +1,10 @@
 """The thread that owns every connection that waits.
 
-The core accepts, makes TLS sessions and reads the first head of each connection, many in one step
-that needs no interpreter (`Reception`). From there on a connection is this thread's: it finds the
-ends of further heads, reads bodies, sends on what did not fit into a socket, and keeps the
-deadlines, for any number of connections and without ever blocking on one of them (`waiting.py`).
-What is complete goes into the queue of the workers.
+While it sleeps the core accepts, makes TLS sessions and reads the first head of each connection, in
+this thread and without the interpreter (`Reception`). From there on a connection is its own: it
+finds the ends of further heads, reads bodies, sends on what did not fit into a socket, and keeps
+the deadlines, for any number of connections and without ever blocking on one of them
+(`waiting.py`). What is complete goes into the queue of the workers.
 
 A turn reads from top to bottom: take back what the workers return, sleep until something happens,
 deal with it, see who is late, pass on what is ready. It is short, however many clients do something
@@ -103,7 +103,7 @@ class Acceptor(threading.Thread):
         with ExitStack() as opened:
             self._reception = reception
             opened.callback(reception.close)
-            self._poller = Poller(reception)
+            self._poller = Poller(reception, self._lets_in)
             opened.callback(self._poller.close)
             self.interrupt = Interrupt()
             opened.pop_all()
@@ -112,7 +112,7 @@ class Acceptor(threading.Thread):
         self._introduces = config.proxy_protocol
         self._arrivals: list[Arrival] = []
         self._listener: Listener | None = listener
-        self._poller.listen(listener)
+        self._listen(listener)
         self._accept_again = inf
         self._shortage = ShortageLog("cannot accept connections for the moment: %s")
         self._stop_at = self._interrupt_at = inf
@@ -219,12 +219,18 @@ class Acceptor(threading.Thread):
     def _turn(self) -> None:
         while self._hand_backs:
             self._guarded(self._take_back, *self._hand_backs.popleft())
-        happened = self._poller.wait(self._time_to_sleep(), self._has_work)
+        happened = self._poller.wait(self._time_to_sleep(), self._has_work, self._arrivals)
         if self.stopping:
             self._stop_listening()
         for connection in happened.connections:
             self._guarded(self._room.on_event, connection)
-        self._receive(self._listener if happened.can_accept else None, stirs=happened.stirs)
+        self._receive()
+        if self._listener is not None:
+            error = happened.shortage
+            if happened.can_accept:
+                error = self._accept_introduced(self._listener)
+            if error is not None:
+                self._cannot_accept(self._listener, error)
         now = monotonic()
         for connection in islice(self._room.deadlines.expired(now), _DEADLINE_BUDGET):
             self._guarded(self._room.on_deadline, connection)
@@ -290,35 +296,21 @@ class Acceptor(threading.Thread):
 
     # Accepting
 
-    def _receive(self, listener: Listener | None, *, stirs: bool) -> None:
-        """Take those who have made a request, and accept others if there is a listener."""
-        error = self._accept(listener, stirs=stirs)
-        # Otherwise the client has given up already, or something like it.
-        if error is not None and is_shortage(error) and self._listener is not None:
-            self._shortage.failed(error)
-            self._pause_accepting(self._listener)
+    def _lets_in(self) -> bool:
+        # What a proxy has said of its client, and what is logged, has to be seen here.
+        return self._room.proxies is None and not access_log.is_wanted()
+
+    def _listen(self, listener: Listener) -> None:
+        if self._introduces:
+            self._poller.watch_listener(listener)
+        else:
+            self._poller.listen(listener)
+
+    def _receive(self) -> None:
+        """Take those who have made a request."""
         while self._arrivals:
             arrival = self._arrivals.pop(0)  # there are never many
             self._guarded(self._room.receive, self._room.connection_of(arrival), arrival)
-
-    def _accept(self, listener: Listener | None, *, stirs: bool) -> OSError | None:
-        """Have the core accept, and go on with those who have made no request yet.
-
-        Args:
-            listener: where to accept; None for nowhere.
-            stirs: whether something has happened to those who are here.
-
-        Returns:
-            Why no more can be accepted, if it is not that nobody is there.
-        """
-        error = None
-        if listener is not None and self._introduces:
-            error, listener = self._accept_introduced(listener), None
-        # What a proxy has said of its client, and what is logged, has to be seen here.
-        lets_in = self._room.proxies is None and not access_log.is_wanted()
-        where = None if listener is None else (listener.fileno(), listener.is_unix)
-        arrivals = self._arrivals
-        return self._reception.turn(monotonic(), where, stirs, lets_in, arrivals) or error
 
     def _accept_introduced(self, listener: Listener) -> OSError | None:
         for _ in range(_ACCEPT_BUDGET):
@@ -331,16 +323,19 @@ class Acceptor(threading.Thread):
             self._guarded(self._room.welcome, connection)
         return None
 
-    def _pause_accepting(self, listener: Listener) -> None:
+    def _cannot_accept(self, listener: Listener, error: OSError) -> None:
         """Leave the open connections alone and new ones in the backlog for a moment."""
-        self._poller.ignore(listener)
-        self._accept_again = monotonic() + _ACCEPT_PAUSE
+        if is_shortage(error):
+            self._shortage.failed(error)
+            self._poller.ignore(listener)
+            self._accept_again = monotonic() + _ACCEPT_PAUSE
+        # Otherwise the client has given up already, or something like it.
 
     def _resume_accepting(self) -> None:
         self._accept_again = inf
         if self._listener is not None:
             try:
-                self._poller.listen(self._listener)
+                self._listen(self._listener)
             except OSError as error:
                 # The system has no memory even for that.
                 self._shortage.failed(error)

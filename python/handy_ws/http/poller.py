@@ -1,12 +1,12 @@
 """Waiting for sockets, and being woken by other threads.
 
-A thin layer over epoll that knows connections. Only the acceptor adds to it. Workers may take a
-connection out, just before they close it or give it away; the order of the steps in `forget` makes
-that safe while the acceptor does the same.
+A thin layer over the epoll of the core's `Reception` that knows connections: while the acceptor
+sleeps here the core accepts clients, and wakes it for those that it has to answer. Only the
+acceptor adds to it. Workers may take a connection out, just before they close it or give it away;
+the order of the steps in `forget` makes that safe while the acceptor does the same.
 
-The standard library's `selectors` returns all events at once, and thousands of clients that send
-something at the same moment would keep a new one waiting until each of them had its turn. Here a
-turn is short, whatever happens. It also costs half as much.
+However many clients send something at the same moment, a new one does not wait until each of them
+had its turn: a sleep tells of some of them.
 
 Waking a thread that sleeps costs a system call and a switch, so `wake` does nothing while it is
 awake anyway: it looks at what others have left for it before it goes to sleep.
@@ -17,12 +17,13 @@ from __future__ import annotations
 import select
 import socket
 from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from handy_ws._core import Reception
+    from handy_ws._core import Arrival, Reception
     from handy_ws.http.connection import Connection
     from handy_ws.http.listener import Listener
     from handy_ws.http.stream import Stream
@@ -31,8 +32,6 @@ __all__ = ["READ", "WRITE", "Happened", "Interrupt", "Poller", "wait_for_room"]
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
-#: The most connections that are dealt with in one turn, before new ones and work for the workers.
-_MOST: Final = 64
 
 
 def wait_for_room(sock: Stream, timeout: float) -> bool:
@@ -80,49 +79,56 @@ class Happened(NamedTuple):
 
     #: Those for which something happened; some of them if these are very many.
     connections: list[Connection]
-    #: Whether it is to be seen if new ones can be accepted.
+    #: Whether clients wait at a listener that is `watched <Poller.watch_listener>`.
     can_accept: bool
-    #: Whether something has happened in the reception.
-    stirs: bool
+    #: Why the core can accept no more at the moment.
+    shortage: OSError | None
 
 
 class Poller:
     """The set of sockets that the acceptor waits for."""
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, reception: Reception, lets_in: Callable[[], bool]) -> None:
         """Make a set without connections.
 
         Args:
-            reception: waits for clients that have made no request yet, and is waited for itself.
+            reception: waits, and takes care of clients that have made no request yet.
+            lets_in: whether it may let them in through gates.
 
         Raises:
             OSError: out of descriptors; nothing is left open then.
         """
         self._asleep = False
         self._connections: dict[int, Connection] = {}
-        self._listening = -1
+        self._watched_listener = -1
+        self._reception = reception
+        self._lets_in = lets_in
         self._reader, self._writer = socket.socketpair()
         try:
             self._reader.setblocking(False)
             self._writer.setblocking(False)
-            self._epoll = select.epoll()
+            reception.register(self._reader.fileno(), READ)
         except OSError:
             self._reader.close()
             self._writer.close()
             raise
-        self._epoll.register(self._reader, READ)
-        self._reception = reception.fileno()
-        self._epoll.register(self._reception, READ)
 
     def listen(self, listener: Listener) -> None:
-        """Wait for new connections, too."""
-        self._epoll.register(listener, READ)
-        self._listening = listener.fileno()
+        """Have the core accept clients."""
+        self._reception.listen(listener.fileno(), listener.is_unix)
+
+    def watch_listener(self, listener: Listener) -> None:
+        """Tell if clients wait at a listener: whoever waits here accepts them."""
+        self._reception.register(listener.fileno(), READ)
+        self._watched_listener = listener.fileno()
 
     def ignore(self, listener: Listener) -> None:
-        """Wait for new connections no longer."""
-        self._listening = -1
-        self._epoll.unregister(listener)
+        """Leave new clients alone."""
+        if self._watched_listener >= 0:
+            self._watched_listener = -1
+            self._reception.unregister(listener.fileno())
+        else:
+            self._reception.ignore()
 
     def connections(self) -> list[Connection]:
         """Return all connections that are watched."""
@@ -134,9 +140,9 @@ class Poller:
             return
         descriptor = connection.sock.fileno()
         if connection.interest:
-            self._epoll.modify(descriptor, interest)
+            self._reception.modify(descriptor, interest)
         else:
-            self._epoll.register(descriptor, interest)
+            self._reception.register(descriptor, interest)
             self._connections[descriptor] = connection
         connection.interest = interest
 
@@ -149,36 +155,38 @@ class Poller:
             if descriptor >= 0 and self._connections.pop(descriptor, None) is not None:
                 # The other thread may have closed it by now, and then it is out already.
                 with suppress(OSError):
-                    self._epoll.unregister(descriptor)
+                    self._reception.unregister(descriptor)
             connection.interest = 0
 
-    def wait(self, timeout: float | None, has_work: Callable[[], object]) -> Happened:
+    def wait(
+        self, timeout: float | None, has_work: Callable[[], object], arrivals: list[Arrival]
+    ) -> Happened:
         """Sleep until something happens.
 
         Args:
             timeout: for this many seconds at most; None: without a limit.
             has_work: asked last of all; if it says yes there is no sleep.
+            arrivals: where clients are added that the core gives to whoever waits.
         """
+        ready: list[int] = []
         # In this order: whoever leaves work after the question sees that it has to wake.
         self._asleep = True
-        events = self._epoll.poll(0 if has_work() else timeout, _MOST)
+        shortage = self._reception.turn(
+            monotonic(), 0.0 if has_work() else timeout, self._lets_in, ready, arrivals
+        )
         self._asleep = False
         connections: list[Connection] = []
-        # If there may be more, new connections do not wait until it is their turn.
-        can_accept = len(events) == _MOST and self._listening >= 0
-        stirs = False
-        for descriptor, _ in events:
+        can_accept = False
+        for descriptor in ready:
             connection = self._connections.get(descriptor)
             if connection is not None:
                 connections.append(connection)
-            elif descriptor == self._listening:
+            elif descriptor == self._watched_listener:
                 can_accept = True
-            elif descriptor == self._reception:
-                stirs = True
             else:
                 with suppress(BlockingIOError):
                     self._reader.recv(4096)
-        return Happened(connections, can_accept, stirs)
+        return Happened(connections, can_accept, shortage)
 
     def wake(self, *, surely: bool = False) -> None:
         """End the sleep of `wait`; `surely` ends even one that is about to begin."""
@@ -189,7 +197,6 @@ class Poller:
                 self._writer.send(b"\0")
 
     def close(self) -> None:
-        """Release the descriptors."""
-        self._epoll.close()
+        """Release the descriptors; the reception is its owner's."""
         self._reader.close()
         self._writer.close()

@@ -1,6 +1,7 @@
 //! `handy_ws._core`: the core for Python. It converts, detaches and maps errors; nothing else.
 
 mod admission;
+mod arrival;
 mod callbacks;
 mod calls;
 mod connection;
@@ -23,12 +24,15 @@ mod terms;
 mod timing;
 mod tls;
 mod turnstile;
+mod visit;
 
 /// The compiled part of `handy_ws`. Its names are public as `handy_ws.WebSocketManager` and so on.
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
     use crate::admission::Permit;
+    #[pymodule_export]
+    use crate::arrival::Arrival;
     #[pymodule_export]
     use crate::callbacks::Callbacks;
     #[pymodule_export]
@@ -46,7 +50,7 @@ mod _core {
     #[pymodule_export]
     use crate::messages::{WebSocketBinaryMessage, WebSocketCloseMessage, WebSocketTextMessage};
     #[pymodule_export]
-    use crate::reception::{Arrival, Reception};
+    use crate::reception::Reception;
     #[pymodule_export]
     use crate::terms::{Accepted, Refusal, Terms};
     #[pymodule_export]

@@ -2,38 +2,40 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use handy_ws_core::entrance::Entrance;
 use handy_ws_core::manager::{Handle, generation};
-use handy_ws_core::reception::{self, Guest, Limits, Listener, Parts, Reason};
+use handy_ws_core::reception::{self, Come, Door, Guest, Limits, Listener, Poll};
 use handy_ws_core::tls::{Session, Settings};
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyList;
 
+use crate::arrival::{Arrival, Owner};
 use crate::connection::Context;
 use crate::gate::{self, Gate, Guide};
 use crate::logging;
 use crate::manager::WebSocketManager;
 use crate::timing::seconds;
-use crate::tls::{TlsContext, TlsStream, take_descriptor};
+use crate::tls::{TlsContext, take_descriptor};
 use crate::turnstile::{Inside, Turnstile};
+use crate::visit::Visit;
 
-/// The object that came with a client, if somebody else has accepted it.
-type Owner = Option<Py<PyAny>>;
-
-/// Accepts clients, makes their TLS sessions, and reads the heads of their first requests, of many at
-/// a time and without the interpreter. One thread uses it. `now` is always by the same clock, in
-/// seconds.
+/// Waits for sockets. It accepts clients, makes their TLS sessions, and reads the heads of their first
+/// requests, of many at a time and without the interpreter, for which it waits only if there is
+/// something for it. One thread uses it, but for what is said of others. `now` is always by the same
+/// clock, in seconds.
 #[pyclass(frozen, module = "handy_ws._core")]
 pub(crate) struct Reception {
     /// Whoever is through has clients in hand.
     turnstile: Turnstile,
-    /// `None`: closed.
+    /// `None`: closed. It is locked with the interpreter only, so that it is free in a forked child.
+    poll: ManuallyDrop<Mutex<Option<Arc<Poll>>>>,
+    /// `None`: closed. It is locked with the interpreter, or through the turnstile.
     state: ManuallyDrop<Mutex<Option<State>>>,
     manager: Handle<Context>,
     tls: Option<Py<TlsContext>>,
@@ -45,6 +47,17 @@ pub(crate) struct Reception {
 struct State {
     reception: reception::Reception<Owner>,
     entrance: Entrance<Guide, Owner>,
+    /// Where clients are accepted. It stays its owner's.
+    listener: Option<ManuallyDrop<Listener>>,
+}
+
+/// Why the interpreter is needed.
+enum Needed<'a> {
+    /// It has to be asked before clients are seen to.
+    Asked,
+    /// There is something for it, or the time is over. Somebody is inside until all that have come
+    /// are Python's.
+    Back(Option<(Inside<'a>, Come<Owner>)>),
 }
 
 impl Reception {
@@ -52,13 +65,17 @@ impl Reception {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_poll(&self) -> MutexGuard<'_, Option<Arc<Poll>>> {
+        self.poll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll(&self) -> PyResult<Arc<Poll>> {
+        self.lock_poll().clone().ok_or_else(closed)
+    }
+
     /// What sessions begin with.
     fn settings(&self) -> PyResult<Option<Settings>> {
         self.tls.as_ref().map(|tls| tls.get().settings()).transpose()
-    }
-
-    fn is_due(&self, now: Duration) -> bool {
-        self.lock().as_mut().is_some_and(|state| state.is_due(now))
     }
 
     /// Does something without the interpreter, unless it is closed. Somebody is inside meanwhile, and
@@ -70,39 +87,42 @@ impl Reception {
     ) -> (Inside<'_>, Option<T>) {
         py.detach(|| (self.turnstile.enter(), self.lock().as_mut().map(work)))
     }
-}
 
-/// What there is to do in a turn.
-struct Turn<'a> {
-    now: Duration,
-    listener: Option<&'a Listener>,
-    tls: Option<&'a Settings>,
-    manager: &'a Handle<Context>,
-    /// Whether those that come now may pass a gate.
-    lets_in: bool,
-}
+    /// Waits, and sees to clients, until the interpreter is needed.
+    fn stay(&self, visit: &mut Visit) -> PyResult<Needed<'_>> {
+        loop {
+            visit.wait().map_err(os_error)?;
+            let now = visit.now();
+            if visit.concerns_reception(now) {
+                let Some(lets_in) = visit.answer(now) else { return Ok(Needed::Asked) };
+                let inside = self.turnstile.enter();
+                let come = self.see_to(now, visit, lets_in)?;
+                if !come.arrivals.is_empty() || come.shortage.is_some() || logging::is_pending() {
+                    return Ok(Needed::Back(Some((inside, come))));
+                }
+            }
+            if visit.is_over(now) {
+                return Ok(Needed::Back(None));
+            }
+            visit.happened.clear();
+        }
+    }
 
-/// What comes of it: those that are to be answered, and why no more were accepted.
-struct Come {
-    arrivals: Vec<reception::Arrival<Owner>>,
-    error: Option<io::Error>,
+    fn see_to(&self, now: Duration, visit: &mut Visit, lets_in: bool) -> PyResult<Come<Owner>> {
+        let tls = self.settings()?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or_else(closed)?;
+        let State { reception, entrance, listener } = state;
+        let door = listener.as_deref().map(|listener| Door { listener, tls: tls.as_ref() });
+        let mut come = reception.turn(now, &mut visit.happened, door).map_err(os_error)?;
+        let candidates = if lets_in { std::mem::take(&mut come.arrivals) } else { Vec::new() };
+        come.arrivals.extend(entrance.let_in(now, candidates, &self.manager, gate::context));
+        visit.due = state.next_due();
+        Ok(come)
+    }
 }
 
 impl State {
-    fn take(&mut self, turn: &Turn<'_>) -> io::Result<Come> {
-        let error = turn.listener.and_then(|listener| {
-            self.reception.accept(turn.now, listener, turn.tls, || None).err()
-        });
-        let mut arrivals = self.reception.turn(turn.now)?;
-        let candidates = if turn.lets_in { std::mem::take(&mut arrivals) } else { Vec::new() };
-        arrivals.extend(self.entrance.let_in(turn.now, candidates, turn.manager, gate::context));
-        Ok(Come { arrivals, error })
-    }
-
-    fn is_due(&mut self, now: Duration) -> bool {
-        self.reception.is_due(now) || self.entrance.next_due().is_some_and(|due| due <= now)
-    }
-
     fn next_due(&mut self) -> Option<Duration> {
         [self.reception.next_due(), self.entrance.next_due()].into_iter().flatten().min()
     }
@@ -117,8 +137,11 @@ impl Drop for Reception {
     fn drop(&mut self) {
         // In a forked child, what there is of it may be half of something.
         if self.process == generation() {
-            // SAFETY: nothing uses it after this.
-            unsafe { ManuallyDrop::drop(&mut self.state) };
+            // SAFETY: nothing uses them after this.
+            unsafe {
+                ManuallyDrop::drop(&mut self.state);
+                ManuallyDrop::drop(&mut self.poll);
+            }
         }
     }
 }
@@ -148,10 +171,13 @@ impl Reception {
         };
         let max_fields = config.getattr("max_header_count")?.extract()?;
         let entrance = Entrance::new(*manager.negotiation(), max_fields);
-        let reception = reception::Reception::new(limits)?;
+        let poll = Arc::new(Poll::new()?);
+        let reception = reception::Reception::new(limits, Arc::clone(&poll));
+        let state = State { reception, entrance, listener: None };
         Ok(Self {
             turnstile: Turnstile::default(),
-            state: ManuallyDrop::new(Mutex::new(Some(State { reception, entrance }))),
+            poll: ManuallyDrop::new(Mutex::new(Some(poll))),
+            state: ManuallyDrop::new(Mutex::new(Some(state))),
             manager: manager.handle().clone(),
             tls: tls.map(Bound::unbind),
             local_address: Arc::new(local_address),
@@ -159,19 +185,49 @@ impl Reception {
         })
     }
 
-    /// A descriptor that is readable while `turn` has something to do.
-    ///
-    /// Raises `RuntimeError` if it is closed.
-    fn fileno(&self) -> PyResult<RawFd> {
-        self.lock().as_ref().map(|state| state.reception.descriptor()).ok_or_else(closed)
+    /// All descriptors that are open here, that of the epoll included: for a forked child, which has
+    /// copies of them. It must do nothing else with this object.
+    fn descriptors(&self) -> Vec<RawFd> {
+        let (poll, state) = (self.lock_poll(), self.lock());
+        let (Some(poll), Some(state)) = (&*poll, &*state) else { return Vec::new() };
+        let clients = state.reception.descriptors().chain(state.entrance.descriptors());
+        clients.chain([poll.as_raw_fd()]).collect()
     }
 
-    /// All descriptors that are open here, that one included: for a forked child, which has copies of
-    /// them. It must do nothing else with this object.
-    fn descriptors(&self) -> Vec<RawFd> {
-        let state = self.lock();
-        let Some(state) = &*state else { return Vec::new() };
-        state.reception.descriptors().chain(state.entrance.descriptors()).collect()
+    /// Accept clients at a listener, from now on: a descriptor, and whether it is that of a unix
+    /// socket. It must not be closed before `ignore`.
+    ///
+    /// Raises `OSError` if the system refuses.
+    fn listen(&self, descriptor: RawFd, is_unix: bool) -> PyResult<()> {
+        let listener = borrowed(descriptor, is_unix);
+        self.poll()?.listen(&listener)?;
+        self.lock().as_mut().ok_or_else(closed)?.listener = Some(listener);
+        Ok(())
+    }
+
+    /// Accept no more clients, for now.
+    fn ignore(&self) -> PyResult<()> {
+        if let Some(listener) = self.lock().as_mut().and_then(|state| state.listener.take()) {
+            self.poll()?.unregister(listener.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Wait for a descriptor, too, as `select.epoll` does.
+    ///
+    /// Raises `OSError` if the system refuses.
+    fn register(&self, descriptor: RawFd, events: u32) -> PyResult<()> {
+        Ok(self.poll()?.register(known(descriptor)?, events)?)
+    }
+
+    /// Wait for other events.
+    fn modify(&self, descriptor: RawFd, events: u32) -> PyResult<()> {
+        Ok(self.poll()?.modify(known(descriptor)?, events)?)
+    }
+
+    /// Wait for it no longer. Any thread may call this.
+    fn unregister(&self, descriptor: RawFd) -> PyResult<()> {
+        Ok(self.poll()?.unregister(known(descriptor)?)?)
     }
 
     /// Have handshakes at that path, as it is sent, go through a gate: `turn` may let them in.
@@ -203,46 +259,45 @@ impl Reception {
         added.ok_or_else(closed)?.map_err(os_error)
     }
 
-    /// Accept those who wait at the `listener`, if there is one: a descriptor, and whether it is that
-    /// of a unix socket. Go on with all that are here, if the descriptor `stirs`, or somebody is late.
-    /// Adds those that are to be answered to `arrivals`, each once. If `lets_in`, what may pass a gate
-    /// is a connection of the manager by then, and is not added.
+    /// Wait until there is something for the interpreter, or for `timeout` seconds, and accept and go on
+    /// with clients meanwhile. Adds registered descriptors that are ready to `ready`, and those who are
+    /// to be answered to `arrivals`, each once. If `lets_in()` says so, who may pass a gate is a
+    /// connection of the manager by then, and not added.
     ///
     /// Returns the `OSError` that tells why no more can be accepted at the moment, or `None`.
     fn turn(
         &self,
         py: Python<'_>,
         now: f64,
-        listener: Option<(RawFd, bool)>,
-        stirs: bool,
-        lets_in: bool,
+        timeout: Option<f64>,
+        lets_in: &Bound<'_, PyAny>,
+        ready: &Bound<'_, PyList>,
         arrivals: &Bound<'_, PyList>,
     ) -> PyResult<Option<PyErr>> {
-        let now = seconds(now)?;
-        let listener = listener.map(|(descriptor, is_unix)| borrowed(descriptor, is_unix));
-        if listener.is_none() && !stirs && !self.is_due(now) {
-            return Ok(None); // whoever lets go of the interpreter may wait for it
-        }
-        logging::follow_python_level(py)?;
-        let tls = self.settings()?;
-        let turn = Turn {
-            now,
-            listener: listener.as_deref(),
-            tls: tls.as_ref(),
-            manager: &self.manager,
-            lets_in,
+        let timeout = timeout.map(seconds).transpose()?;
+        let mut visit = Visit::new(seconds(now)?, timeout, self.poll()?);
+        visit.due = self.lock().as_mut().and_then(State::next_due);
+        let come = loop {
+            match py.detach(|| self.stay(&mut visit))? {
+                Needed::Asked => {
+                    logging::follow_python_level(py)?;
+                    visit.set_answer(lets_in.call0()?.is_truthy()?);
+                }
+                Needed::Back(come) => break come,
+            }
         };
-        // Somebody is inside until all that have come are Python's.
-        let (_inside, come) = self.detached(py, |state| state.take(&turn));
         if logging::is_pending() {
             logging::deliver(py);
         }
-        let Come { arrivals: come, error } = come.ok_or_else(closed)?.map_err(os_error)?;
-        for arrival in come {
+        for descriptor in visit.happened.others() {
+            ready.append(descriptor)?;
+        }
+        let Some((_inside, come)) = come else { return Ok(None) };
+        for arrival in come.arrivals {
             // Nothing that is made once is made here: a fork in between would find it half made.
             arrivals.append(Arrival::new(py, arrival)?)?;
         }
-        Ok(error.map(os_error))
+        Ok(come.shortage.map(os_error))
     }
 
     /// Wait until no client is in the hands of `turn`, and keep it so until `release`: for
@@ -269,40 +324,8 @@ impl Reception {
     /// The same, and the descriptor; nothing else can be done then.
     fn close(&self, py: Python<'_>) {
         self.let_go(py);
-        let state = self.lock().take();
-        drop(state); // the lock is free: dropping an object may run any code
-    }
-}
-
-/// A client that is to be answered.
-#[pyclass(frozen, get_all, module = "handy_ws._core")]
-pub(crate) struct Arrival {
-    /// A descriptor, or a `TlsStream`. It belongs to whoever takes it.
-    stream: Py<PyAny>,
-    /// Host and port of the client; an empty host and 0 if it came by a unix socket.
-    address: (String, u16),
-    /// What it has said.
-    received: Py<PyBytes>,
-    /// Why it is to be answered: `"head"`, `"late"` or `"no TLS"`.
-    reason: &'static str,
-    /// What came with the client.
-    owner: Owner,
-}
-
-impl Arrival {
-    fn new(py: Python<'_>, arrival: reception::Arrival<Owner>) -> PyResult<Self> {
-        let Parts { socket, session, address, received, owner } = arrival.guest.into_parts();
-        let stream = match session {
-            Some(session) => Py::new(py, TlsStream::new(socket, session))?.into_any(),
-            None => socket.into_raw_fd().into_pyobject(py)?.unbind().into_any(),
-        };
-        let reason = match arrival.reason {
-            Reason::Head => "head",
-            Reason::Late => "late",
-            Reason::NotTls => "no TLS",
-        };
-        let received = PyBytes::new(py, &received).unbind();
-        Ok(Self { stream, address: host_and_port(address), received, reason, owner })
+        let open = (self.lock().take(), self.lock_poll().take());
+        drop(open); // the locks are free: dropping an object may run any code
     }
 }
 
@@ -318,6 +341,15 @@ fn borrowed(descriptor: RawFd, is_unix: bool) -> ManuallyDrop<Listener> {
     })
 }
 
+/// What somebody else has, and closes after it is no longer registered.
+fn known<'a>(descriptor: RawFd) -> PyResult<BorrowedFd<'a>> {
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF).into());
+    }
+    // SAFETY: it is that of an open file, as the owner has to see to, and only borrowed for a call.
+    Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
 fn closed() -> PyErr {
     PyRuntimeError::new_err("this Reception is closed")
 }
@@ -328,27 +360,4 @@ fn os_error(error: io::Error) -> PyErr {
     let message = error.to_string();
     let end = message.find(" (os error").unwrap_or(message.len());
     PyOSError::new_err((number, message[..end].to_owned()))
-}
-
-/// As Python writes addresses: an IPv4 client has an IPv4 address, also where the listening socket is
-/// one for both, and a link-local one has its zone.
-pub(crate) fn host_and_port(address: Option<SocketAddr>) -> (String, u16) {
-    let Some(address) = address else { return (String::new(), 0) };
-    let host = match (address.ip().to_canonical(), address) {
-        (IpAddr::V6(ip), SocketAddr::V6(v6)) if v6.scope_id() != 0 => format!("{ip}%{}", zone(&v6)),
-        (ip, _) => ip.to_string(),
-    };
-    (host, address.port())
-}
-
-/// The name of the interface, or its number.
-fn zone(address: &SocketAddrV6) -> String {
-    let mut name = [0u8; libc::IF_NAMESIZE];
-    // SAFETY: the buffer is as long as a name may be.
-    let found = unsafe { libc::if_indextoname(address.scope_id(), name.as_mut_ptr().cast()) };
-    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    match std::str::from_utf8(&name[..length]) {
-        Ok(name) if !found.is_null() => name.to_owned(),
-        _ => address.scope_id().to_string(),
-    }
 }

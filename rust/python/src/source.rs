@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit, intern};
 
-use crate::reception::host_and_port;
+use crate::arrival::host_and_port;
 use crate::{calls, names};
 
 /// What makes `WebSocketConnection.request`, when somebody asks for it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::handshake::{Negotiation, Origins, Terms};
 use crate::manager::{Config, Handle, Manager, Refusals};
-use crate::reception::{Arrival, Guest, Limits, Reception};
+use crate::reception::{Arrival, Guest, Happened, Limits, Poll, Reception};
 
 use super::{Entrance, Entrant, Gate, MAX_GATES, PATIENCE, RETRY};
 
@@ -29,7 +29,7 @@ fn gate() -> Gate<&'static str> {
 /// Clients that have sent these heads, and what their ends are.
 fn arrivals(heads: &[String]) -> (Vec<Arrival<()>>, Vec<TcpStream>) {
     let limits = Limits { head_timeout: Duration::from_secs(10), max_head_size: 1000 };
-    let mut reception = Reception::new(limits).unwrap();
+    let mut reception = Reception::new(limits, Arc::new(Poll::new().unwrap()));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut clients = Vec::new();
     for head in heads {
@@ -41,9 +41,9 @@ fn arrivals(heads: &[String]) -> (Vec<Arrival<()>>, Vec<TcpStream>) {
         reception.add(Duration::ZERO, Guest::new(socket, None, Some(address), ())).unwrap();
         clients.push(client);
     }
-    let arrivals = reception.turn(Duration::ZERO).unwrap();
-    assert_eq!(arrivals.len(), heads.len());
-    (arrivals, clients)
+    let come = reception.turn(Duration::ZERO, &mut Happened::default(), None).unwrap();
+    assert_eq!(come.arrivals.len(), heads.len());
+    (come.arrivals, clients)
 }
 
 fn request(line: &str, more: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mio::Interest;
@@ -123,6 +123,10 @@ impl<T> Guest<T> {
 
     pub(crate) fn descriptor(&self) -> RawFd {
         self.stream.socket.as_raw_fd()
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.socket.as_fd()
     }
 
     /// A number that no other has.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::net::{TcpListener, TcpStream, UnixListener};
 
@@ -31,6 +31,15 @@ impl Listener {
                 // Both are streams, and nothing is asked of it that only one has.
                 Ok((TcpStream::from_std(socket.into()), None))
             }
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
         }
     }
 }

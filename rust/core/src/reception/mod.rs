@@ -2,8 +2,9 @@
 //!
 //! A client connects, makes its TLS session if there is to be one, and sends the head of its first
 //! request. Until that is whole nobody needs to know of it: [`Reception`] accepts it, takes every
-//! step without waiting, and closes it if it leaves or takes too long. Whoever serves requests calls
-//! [`Reception::turn`], and gets an [`Arrival`] for each client that is to be answered.
+//! step without waiting, and closes it if it leaves or takes too long. Whoever serves requests waits
+//! with [`Poll::wait`], for sockets of its own at the same time, calls [`Reception::turn`], and gets
+//! an [`Arrival`] for each client that is to be answered.
 //!
 //! A step of a TLS handshake is some hundred microseconds of arithmetic. Many are taken in one turn,
 //! since whoever is told has more to do, and does it at less cost for many together; but not so many
@@ -12,22 +13,24 @@
 mod due;
 mod guest;
 mod listener;
+mod poll;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::Interest;
 
 use crate::tls::{Session, Settings};
 
 pub use guest::{Guest, Parts};
 pub use listener::Listener;
+pub use poll::{Happened, Poll};
 
 use due::Due;
 use guest::Step;
@@ -69,74 +72,51 @@ pub struct Arrival<T> {
     pub reason: Reason,
 }
 
-/// The clients. Nothing here waits, or asks what time it is: that is the time since any moment, always
-/// the same. With each client comes a `T` of whoever has brought it.
+/// Where clients come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// Where they come from.
+    pub listener: &'a Listener,
+    /// They begin a session with that; `None`: with none.
+    pub tls: Option<&'a Settings>,
+}
+
+/// What a turn has come to.
+#[derive(Debug)]
+pub struct Come<T> {
+    /// The clients that are to be answered.
+    pub arrivals: Vec<Arrival<T>>,
+    /// Why no more can be accepted at the moment: the system cannot give more. It may cost a client,
+    /// but nothing else is lost.
+    pub shortage: Option<io::Error>,
+}
+
+/// The clients. Nothing here asks what time it is: that is the time since any moment, always the
+/// same. With each client comes a `T` of whoever has brought it.
 #[derive(Debug)]
 pub struct Reception<T> {
     limits: Limits,
-    poll: Poll,
-    events: Events,
-    /// By the numbers of their descriptors.
-    guests: HashMap<usize, Guest<T>>,
+    poll: Arc<Poll>,
+    /// By their descriptors.
+    guests: HashMap<RawFd, Guest<T>>,
     due: Due,
     arrivals: Vec<Arrival<T>>,
     buffer: Vec<u8>,
 }
 
 impl<T> Reception<T> {
-    /// Without any.
-    pub fn new(limits: Limits) -> io::Result<Self> {
-        Ok(Self {
+    /// Without any. The poll tells when [`turn`](Self::turn) has something to do, but for
+    /// [`next_due`](Self::next_due).
+    #[must_use]
+    pub fn new(limits: Limits, poll: Arc<Poll>) -> Self {
+        Self {
             limits,
-            poll: Poll::new()?,
-            events: Events::with_capacity(MAX_STEPS),
+            poll,
             guests: HashMap::new(),
             due: Due::default(),
             arrivals: Vec::new(),
             buffer: vec![0; READ_SIZE],
-        })
-    }
-
-    /// A descriptor that is readable while [`turn`](Self::turn) has something to do, but for what is
-    /// accepted and for [`next_due`](Self::next_due).
-    #[must_use]
-    pub fn descriptor(&self) -> RawFd {
-        self.poll.as_raw_fd()
-    }
-
-    /// Accepts those who wait, and takes the first step with each: most have said something by now.
-    /// Goes on, not for too long, while more of them come or say something. With `tls` they begin a
-    /// session.
-    ///
-    /// An error says that the system cannot give more at the moment; it may cost a client, but
-    /// nothing else is lost.
-    pub fn accept(
-        &mut self,
-        now: Duration,
-        listener: &Listener,
-        tls: Option<&Settings>,
-        owner: impl Fn() -> T,
-    ) -> io::Result<()> {
-        let mut steps = 0;
-        while steps < MAX_STEPS {
-            match listener.accept() {
-                Ok((socket, address)) => {
-                    let session = tls.map(Session::new).transpose()?.map(Box::new);
-                    self.add(now, Guest::new(socket, session, address, owner()))?;
-                    steps += 1;
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => match self.poll_once()? {
-                        0 => break,
-                        count => steps += count,
-                    },
-                    // It has given up already.
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
-            }
         }
-        Ok(())
     }
 
     /// Takes care of a client that has been accepted.
@@ -151,41 +131,63 @@ impl<T> Reception<T> {
             }
         };
         let fd = guest.descriptor();
-        self.poll.registry().register(&mut SourceFd(&fd), token(fd), interest)?;
+        self.poll.greet(guest.as_fd(), interest)?;
         self.due.add(now + self.limits.head_timeout, fd, guest.id());
-        self.guests.insert(token(fd).0, guest);
+        self.guests.insert(fd, guest);
         Ok(())
     }
 
-    /// Goes on with those who have said something, and with those who say something meanwhile, and
-    /// lets go of those who are late. Returns the clients that are to be answered.
-    pub fn turn(&mut self, now: Duration) -> io::Result<Vec<Arrival<T>>> {
+    /// Sees to what has happened: accepts those who wait at the door, and goes on with those who have
+    /// said something. Then it does so with what has happened meanwhile, but not for too long, nor
+    /// if that concerns others. Lets go of those who are late.
+    pub fn turn(
+        &mut self,
+        now: Duration,
+        happened: &mut Happened,
+        door: Option<Door<'_>>,
+    ) -> io::Result<Come<T>>
+    where
+        T: Default,
+    {
         let mut steps = 0;
-        while steps < MAX_STEPS {
-            match self.poll_once()? {
-                0 => break,
-                count => steps += count,
+        let mut shortage = None;
+        loop {
+            steps += happened.len();
+            self.go_on(happened);
+            if let Some(door) = door
+                && happened.can_accept()
+            {
+                match self.accept(now, door) {
+                    Ok(count) => steps += count,
+                    Err(error) => shortage = Some(error),
+                }
+            }
+            let is_quiet = happened.others().next().is_none() && !self.guests.is_empty();
+            if steps >= MAX_STEPS || shortage.is_some() || !is_quiet {
+                break;
+            }
+            self.poll.wait(happened, Some(Duration::ZERO))?;
+            if happened.is_empty() {
+                break;
             }
         }
         self.let_go_of_late(now);
-        Ok(std::mem::take(&mut self.arrivals))
+        Ok(Come { arrivals: std::mem::take(&mut self.arrivals), shortage })
     }
 
-    /// Whether a turn has something to do by then even if nothing has happened.
-    pub fn is_due(&mut self, now: Duration) -> bool {
-        !self.arrivals.is_empty() || self.next_due().is_some_and(|due| due <= now)
-    }
-
-    /// When the next client is late.
+    /// When a turn has something to do even if nothing happens: the next client is late then, or one
+    /// that was [added](Self::add) has arrived already.
     pub fn next_due(&mut self) -> Option<Duration> {
+        if !self.arrivals.is_empty() {
+            return Some(Duration::ZERO);
+        }
         self.due.next(|fd, id| is_here(&self.guests, fd, id))
     }
 
-    /// The descriptors of all that are here, that of the poll included.
+    /// The descriptors of all that are here.
     pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         let guests = self.guests.values().map(Guest::descriptor);
-        let arrivals = self.arrivals.iter().map(|arrival| arrival.guest.descriptor());
-        guests.chain(arrivals).chain([self.descriptor()])
+        guests.chain(self.arrivals.iter().map(|arrival| arrival.guest.descriptor()))
     }
 
     /// Closes the connections of all.
@@ -198,29 +200,42 @@ impl<T> Reception<T> {
         }
     }
 
-    /// Takes a step with each of those that have said something, and says how many.
-    fn poll_once(&mut self) -> io::Result<usize> {
-        if self.guests.is_empty() {
-            return Ok(0);
-        }
-        while let Err(error) = self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
+    /// Takes the first step with each that waits at the door: most have said something by now. Says how
+    /// many these are.
+    fn accept(&mut self, now: Duration, door: Door<'_>) -> io::Result<usize>
+    where
+        T: Default,
+    {
+        let mut count = 0;
+        while count < MAX_STEPS {
+            match door.listener.accept() {
+                Ok((socket, address)) => {
+                    let session = door.tls.map(Session::new).transpose()?.map(Box::new);
+                    self.add(now, Guest::new(socket, session, address, T::default()))?;
+                    count += 1;
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => break,
+                    // It has given up already.
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
             }
         }
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            let key = event.token().0;
-            let Some(guest) = self.guests.get_mut(&key) else { continue };
-            let step = take_step(guest, &mut self.buffer, &self.limits, event.is_read_closed());
-            if !follow(&step, self.poll.registry(), guest.descriptor())
-                && let Some(guest) = self.guests.remove(&key)
+        Ok(count)
+    }
+
+    /// Takes a step with each that has said something.
+    fn go_on(&mut self, happened: &Happened) {
+        for (fd, has_hung_up) in happened.guests() {
+            let Some(guest) = self.guests.get_mut(&fd) else { continue };
+            let step = take_step(guest, &mut self.buffer, &self.limits, has_hung_up);
+            if !follow(&step, &self.poll, guest)
+                && let Some(guest) = self.guests.remove(&fd)
             {
                 self.leave(guest, step);
             }
         }
-        self.events = events;
-        Ok(self.events.iter().count())
     }
 
     /// What becomes of a guest that does not wait any more.
@@ -244,8 +259,8 @@ impl<T> Reception<T> {
         for _ in 0..MAX_LATE {
             let is_here = |fd, id| is_here(&self.guests, fd, id);
             let Some(fd) = self.due.pop(now, is_here) else { break };
-            let Some(guest) = self.guests.remove(&token(fd).0) else { continue };
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            let Some(guest) = self.guests.remove(&fd) else { continue };
+            let _ = self.poll.unregister(guest.as_fd());
             if guest.received().is_empty() {
                 guest.close();
             } else {
@@ -255,20 +270,19 @@ impl<T> Reception<T> {
     }
 }
 
-fn is_here<T>(guests: &HashMap<usize, Guest<T>>, fd: RawFd, id: u64) -> bool {
-    guests.get(&token(fd).0).is_some_and(|guest| guest.id() == id)
+fn is_here<T>(guests: &HashMap<RawFd, Guest<T>>, fd: RawFd, id: u64) -> bool {
+    guests.get(&fd).is_some_and(|guest| guest.id() == id)
 }
 
 /// Has the poll wait for what the guest waits for, or for nothing. Says whether it waits.
-fn follow(step: &Step, registry: &Registry, fd: RawFd) -> bool {
+fn follow<T>(step: &Step, poll: &Poll, guest: &Guest<T>) -> bool {
     match step {
         Step::Waits(None) => true,
-        // Then there is another event, even if nothing new happens.
         Step::Waits(Some(interest)) | Step::Again(interest) => {
-            registry.reregister(&mut SourceFd(&fd), token(fd), *interest).is_ok()
+            poll.greet_again(guest.as_fd(), *interest).is_ok()
         }
         _it_leaves => {
-            let _ = registry.deregister(&mut SourceFd(&fd));
+            let _ = poll.unregister(guest.as_fd());
             false
         }
     }
@@ -284,9 +298,4 @@ fn take_step<T>(
     let step = || guest.go_on(buffer, limits.max_head_size, has_hung_up);
     catch_unwind(AssertUnwindSafe(step))
         .unwrap_or_else(|_panic| Step::Failed(io::ErrorKind::InvalidData.into()))
-}
-
-/// A descriptor that is in use is not negative.
-fn token(fd: RawFd) -> Token {
-    Token(fd.unsigned_abs() as usize)
 }

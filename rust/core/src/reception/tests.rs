@@ -3,18 +3,19 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use rustls::StreamOwned;
 use rustls::version::{TLS12, TLS13};
 
 use crate::tls::testing::{Browser, Folder, load};
 use crate::tls::{Session, Settings};
 
-use super::{Arrival, Guest, Limits, Listener, MAX_STEPS, Parts, Reason, Reception};
+use super::{
+    Arrival, Door, Guest, Happened, Limits, Listener, MAX_STEPS, Parts, Poll, Reason, Reception,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(50);
@@ -24,7 +25,25 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(100);
 
 fn reception() -> Reception<u32> {
-    Reception::new(Limits { head_timeout: TIMEOUT, max_head_size: 100 }).unwrap()
+    let limits = Limits { head_timeout: TIMEOUT, max_head_size: 100 };
+    Reception::new(limits, Arc::new(Poll::new().unwrap()))
+}
+
+/// Takes a turn; returns those who have arrived.
+fn turn(reception: &mut Reception<u32>, now: Duration) -> Vec<Arrival<u32>> {
+    turn_at(None, reception, now)
+}
+
+fn turn_at(
+    door: Option<Door<'_>>,
+    reception: &mut Reception<u32>,
+    now: Duration,
+) -> Vec<Arrival<u32>> {
+    let mut happened = Happened::default();
+    reception.poll.wait(&mut happened, Some(Duration::ZERO)).unwrap();
+    let come = reception.turn(now, &mut happened, door).unwrap();
+    assert!(come.shortage.is_none());
+    come.arrivals
 }
 
 /// Takes turns until a client is to be answered, which has to be the only one.
@@ -42,7 +61,7 @@ fn is_silent(reception: &mut Reception<u32>) -> bool {
 fn take_turns(reception: &mut Reception<u32>, patience: Duration) -> Vec<Arrival<u32>> {
     let until = Instant::now() + patience;
     loop {
-        let arrivals = reception.turn(START).unwrap();
+        let arrivals = turn(reception, START);
         if !arrivals.is_empty() || Instant::now() >= until {
             return arrivals;
         }
@@ -55,7 +74,7 @@ fn beside<T: Send>(reception: &mut Reception<u32>, client: impl FnOnce() -> T + 
     thread::scope(|scope| {
         let client = scope.spawn(client);
         while !client.is_finished() {
-            assert!(reception.turn(START).unwrap().is_empty(), "nobody has said anything");
+            assert!(turn(reception, START).is_empty(), "nobody has said anything");
             thread::sleep(Duration::from_micros(100));
         }
         client.join().unwrap()
@@ -159,9 +178,9 @@ fn who_is_late_is_answered_if_it_has_begun() {
     assert_eq!(reception.next_due(), Some(START + TIMEOUT));
     let just_before = Duration::from_nanos(1);
     let just_before = (START + TIMEOUT).saturating_sub(just_before);
-    assert!(reception.turn(just_before).unwrap().is_empty());
-    assert!(!reception.is_due(just_before) && reception.is_due(START + TIMEOUT));
-    let mut arrivals = reception.turn(START + TIMEOUT).unwrap();
+    assert!(turn(&mut reception, just_before).is_empty());
+    assert_eq!(reception.next_due(), Some(START + TIMEOUT));
+    let mut arrivals = turn(&mut reception, START + TIMEOUT);
     let Arrival { guest, reason } = arrivals.remove(0);
     assert_eq!((reason, guest.received()), (Reason::Late, &b"GET"[..]));
     assert!(arrivals.is_empty());
@@ -169,20 +188,24 @@ fn who_is_late_is_answered_if_it_has_begun() {
     assert_eq!(reception.next_due(), None);
 }
 
+/// The one that has come to a listener.
+fn accepted(listener: &Listener) -> Arrival<u32> {
+    let mut reception = reception();
+    reception.poll.listen(listener).unwrap();
+    let door = Some(Door { listener, tls: None });
+    let mut arrivals = turn_at(door, &mut reception, START);
+    assert!(turn_at(door, &mut reception, START).is_empty());
+    assert_eq!(arrivals.len(), 1);
+    arrivals.remove(0)
+}
+
 #[test]
 fn clients_are_accepted_with_their_addresses() {
-    let mut reception = reception();
     let tcp = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let address = tcp.local_addr().unwrap();
-    let mut first = TcpStream::connect(address).unwrap();
-    let tcp = Listener::Tcp(tcp);
+    let mut first = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
     first.write_all(HEAD).unwrap();
-    reception.accept(START, &tcp, None, || 1).unwrap();
-    let arrival = wait(&mut reception);
-    assert_eq!(*arrival.guest.owner(), 1);
-    assert_eq!(arrival.guest.address(), Some(first.local_addr().unwrap()));
-    reception.accept(START, &tcp, None, || 1).unwrap(); // there is none
-    assert_eq!(reception.next_due(), None);
+    let guest = accepted(&Listener::Tcp(tcp)).guest;
+    assert_eq!((*guest.owner(), guest.address()), (0, Some(first.local_addr().unwrap())));
 
     let folder = Folder::new("unix-socket");
     let path = folder.0.join("socket");
@@ -191,8 +214,7 @@ fn clients_are_accepted_with_their_addresses() {
     let mut second = UnixStream::connect(&path).unwrap();
     second.write_all(HEAD).unwrap();
     let unix = Listener::Unix(mio::net::UnixListener::from_std(unix));
-    reception.accept(START, &unix, None, || 2).unwrap();
-    let Parts { mut socket, address, .. } = wait(&mut reception).guest.into_parts();
+    let Parts { mut socket, address, .. } = accepted(&unix).guest.into_parts();
     assert_eq!(address, None);
     socket.write_all(b"hello").unwrap();
     second.read_exact(&mut [0; 5]).unwrap();
@@ -201,15 +223,33 @@ fn clients_are_accepted_with_their_addresses() {
 }
 
 #[test]
+fn many_who_say_something_do_not_keep_a_new_client_waiting() {
+    let mut reception = reception();
+    let mut clients: Vec<_> = (0..MAX_STEPS).map(|_| client(&mut reception, None)).collect();
+    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    for client in &mut clients {
+        client.write_all(HEAD).unwrap();
+    }
+    let mut last = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    last.write_all(HEAD).unwrap();
+    let listener = Listener::Tcp(listener);
+    reception.poll.listen(&listener).unwrap();
+    let door = Door { listener: &listener, tls: None };
+    let arrivals = turn_at(Some(door), &mut reception, START);
+    let owners: Vec<_> = arrivals.iter().map(|arrival| *arrival.guest.owner()).collect();
+    assert_eq!(owners, [&[7; MAX_STEPS][..], &[0]].concat());
+}
+
+#[test]
 fn all_are_closed_together() {
     let mut reception = reception();
     let (silent, mut ready) = (client(&mut reception, None), client(&mut reception, None));
     ready.write_all(HEAD).unwrap();
-    assert!(!reception.is_due(START));
+    assert_eq!(reception.next_due(), Some(START + TIMEOUT));
     let (socket, mut at_once) = connection();
     at_once.write_all(HEAD).unwrap();
     add(&mut reception, socket, None);
-    assert!(reception.is_due(START), "it has arrived");
+    assert_eq!(reception.next_due(), Some(Duration::ZERO), "it has arrived");
     reception.let_go();
     assert_eq!(rest(at_once), b"");
     assert_eq!((rest(silent), rest(ready)), (vec![], vec![]));
@@ -304,27 +344,15 @@ fn what_the_socket_does_not_take_goes_out_later() {
 }
 
 #[test]
-fn the_descriptor_is_readable_while_there_is_something_to_do() {
+fn what_a_turn_leaves_is_for_the_next() {
     let mut reception = reception();
-    let descriptor = reception.descriptor();
-    let is_readable = || {
-        let mut poll = Poll::new().unwrap();
-        poll.registry().register(&mut SourceFd(&descriptor), Token(0), Interest::READABLE).unwrap();
-        let mut events = Events::with_capacity(1);
-        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-        !events.is_empty()
-    };
-    assert!(!is_readable());
     let mut clients: Vec<_> = (0..=MAX_STEPS).map(|_| client(&mut reception, None)).collect();
-    assert!(!is_readable());
     for client in &mut clients {
         client.write_all(HEAD).unwrap();
     }
-    assert!(is_readable());
-    assert_eq!(reception.turn(START).unwrap().len(), MAX_STEPS);
-    assert!(is_readable(), "one is left");
-    assert_eq!(reception.turn(START).unwrap().len(), 1);
-    assert!(!is_readable());
+    assert_eq!(turn(&mut reception, START).len(), MAX_STEPS);
+    assert_eq!(turn(&mut reception, START).len(), 1);
+    assert!(turn(&mut reception, START).is_empty());
 }
 
 #[test]
