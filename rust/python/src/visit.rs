@@ -58,7 +58,7 @@ impl Visit {
 
     /// Whether there is something for others, or no more time.
     pub(crate) fn is_over(&self, now: Duration) -> bool {
-        self.happened.others().next().is_some() || self.until.is_some_and(|until| until <= now)
+        self.happened.concerns_others() || self.until.is_some_and(|until| until <= now)
     }
 
     /// Whether those who come now may pass a gate. `None`: the program has to be asked.

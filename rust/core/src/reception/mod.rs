@@ -162,8 +162,8 @@ impl<T> Reception<T> {
                     Err(error) => shortage = Some(error),
                 }
             }
-            let is_quiet = happened.others().next().is_none() && !self.guests.is_empty();
-            if steps >= MAX_STEPS || shortage.is_some() || !is_quiet {
+            let may_say_more = !self.guests.is_empty() && !happened.concerns_others();
+            if steps >= MAX_STEPS || shortage.is_some() || !may_say_more {
                 break;
             }
             self.poll.wait(happened, Some(Duration::ZERO))?;

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::Listener;
 
 /// The most that one wait tells, so that a turn is short whatever happens.
-pub(super) const MAX_EVENTS: usize = 64;
+const MAX_EVENTS: usize = 64;
 /// The longest time to wait at once: epoll counts milliseconds in 31 bits.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -121,6 +121,12 @@ impl Happened {
     #[must_use]
     pub fn concerns_reception(&self) -> bool {
         self.can_accept() || self.guests().next().is_some()
+    }
+
+    /// Something that somebody else sees to.
+    #[must_use]
+    pub fn concerns_others(&self) -> bool {
+        self.others().next().is_some()
     }
 
     /// Others that are ready.

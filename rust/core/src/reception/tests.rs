@@ -195,6 +195,7 @@ fn accepted(listener: &Listener) -> Arrival<u32> {
     let door = Some(Door { listener, tls: None });
     let mut arrivals = turn_at(door, &mut reception, START);
     assert!(turn_at(door, &mut reception, START).is_empty());
+    assert_eq!(reception.next_due(), None);
     assert_eq!(arrivals.len(), 1);
     arrivals.remove(0)
 }
