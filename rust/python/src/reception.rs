@@ -109,11 +109,11 @@ impl Reception {
     }
 
     fn see_to(&self, now: Duration, visit: &mut Visit, lets_in: bool) -> PyResult<Come<Owner>> {
-        let tls = self.settings()?;
         let mut state = self.lock();
         let state = state.as_mut().ok_or_else(closed)?;
         let State { reception, entrance, listener } = state;
-        let door = listener.as_deref().map(|listener| Door { listener, tls: tls.as_ref() });
+        let tls = || self.settings().map_err(io::Error::other);
+        let door = listener.as_deref().map(|listener| Door { listener, tls: &tls });
         let mut come = reception.turn(now, &mut visit.happened, door).map_err(os_error)?;
         let candidates = if lets_in { std::mem::take(&mut come.arrivals) } else { Vec::new() };
         come.arrivals.extend(entrance.let_in(now, candidates, &self.manager, gate::context));

@@ -73,12 +73,13 @@ pub struct Arrival<T> {
 }
 
 /// Where clients come in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Door<'a> {
     /// Where they come from.
     pub listener: &'a Listener,
-    /// They begin a session with that; `None`: with none.
-    pub tls: Option<&'a Settings>,
+    /// What they begin a session with; `None`: with none. It is asked for each when it has come, since
+    /// there may be new ones at any time.
+    pub tls: &'a dyn Fn() -> io::Result<Option<Settings>>,
 }
 
 /// What a turn has come to.
@@ -210,7 +211,8 @@ impl<T> Reception<T> {
         while count < MAX_STEPS {
             match door.listener.accept() {
                 Ok((socket, address)) => {
-                    let session = door.tls.map(Session::new).transpose()?.map(Box::new);
+                    let tls = (door.tls)()?;
+                    let session = tls.as_ref().map(Session::new).transpose()?.map(Box::new);
                     self.add(now, Guest::new(socket, session, address, T::default()))?;
                     count += 1;
                 }

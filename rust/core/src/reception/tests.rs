@@ -1,8 +1,9 @@
 //! Clients on real sockets.
 
+mod door;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +14,7 @@ use rustls::version::{TLS12, TLS13};
 use crate::tls::testing::{Browser, Folder, load};
 use crate::tls::{Session, Settings};
 
-use super::{
-    Arrival, Door, Guest, Happened, Limits, Listener, MAX_STEPS, Parts, Poll, Reason, Reception,
-};
+use super::{Arrival, Door, Guest, Happened, Limits, MAX_STEPS, Parts, Poll, Reason, Reception};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(50);
@@ -186,59 +185,6 @@ fn who_is_late_is_answered_if_it_has_begun() {
     assert!(arrivals.is_empty());
     assert_eq!(rest(silent), b"");
     assert_eq!(reception.next_due(), None);
-}
-
-/// The one that has come to a listener.
-fn accepted(listener: &Listener) -> Arrival<u32> {
-    let mut reception = reception();
-    reception.poll.listen(listener).unwrap();
-    let door = Some(Door { listener, tls: None });
-    let mut arrivals = turn_at(door, &mut reception, START);
-    assert!(turn_at(door, &mut reception, START).is_empty());
-    assert_eq!(reception.next_due(), None);
-    assert_eq!(arrivals.len(), 1);
-    arrivals.remove(0)
-}
-
-#[test]
-fn clients_are_accepted_with_their_addresses() {
-    let tcp = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let mut first = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
-    first.write_all(HEAD).unwrap();
-    let guest = accepted(&Listener::Tcp(tcp)).guest;
-    assert_eq!((*guest.owner(), guest.address()), (0, Some(first.local_addr().unwrap())));
-
-    let folder = Folder::new("unix-socket");
-    let path = folder.0.join("socket");
-    let unix = UnixListener::bind(&path).unwrap();
-    unix.set_nonblocking(true).unwrap();
-    let mut second = UnixStream::connect(&path).unwrap();
-    second.write_all(HEAD).unwrap();
-    let unix = Listener::Unix(mio::net::UnixListener::from_std(unix));
-    let Parts { mut socket, address, .. } = accepted(&unix).guest.into_parts();
-    assert_eq!(address, None);
-    socket.write_all(b"hello").unwrap();
-    second.read_exact(&mut [0; 5]).unwrap();
-    let socket = mio::net::TcpStream::from_std(socket);
-    assert!(socket.peek(&mut [0]).is_err(), "it does not block");
-}
-
-#[test]
-fn many_who_say_something_do_not_keep_a_new_client_waiting() {
-    let mut reception = reception();
-    let mut clients: Vec<_> = (0..MAX_STEPS).map(|_| client(&mut reception, None)).collect();
-    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    for client in &mut clients {
-        client.write_all(HEAD).unwrap();
-    }
-    let mut last = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    last.write_all(HEAD).unwrap();
-    let listener = Listener::Tcp(listener);
-    reception.poll.listen(&listener).unwrap();
-    let door = Door { listener: &listener, tls: None };
-    let arrivals = turn_at(Some(door), &mut reception, START);
-    let owners: Vec<_> = arrivals.iter().map(|arrival| *arrival.guest.owner()).collect();
-    assert_eq!(owners, [&[7; MAX_STEPS][..], &[0]].concat());
 }
 
 #[test]

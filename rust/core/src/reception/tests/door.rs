@@ -1,0 +1,97 @@
+//! Clients that come in through a door.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use crate::tls::testing::{Folder, load};
+
+use super::super::{Arrival, Door, Listener, MAX_STEPS, Parts, Reason};
+use super::{HEAD, START, client, reception, turn_at};
+
+fn in_the_clear(listener: &Listener) -> Door<'_> {
+    Door { listener, tls: &|| Ok(None) }
+}
+
+/// The one that has come to a listener.
+fn accepted(listener: &Listener) -> Arrival<u32> {
+    let mut reception = reception();
+    reception.poll.listen(listener).unwrap();
+    let door = Some(in_the_clear(listener));
+    let mut arrivals = turn_at(door, &mut reception, START);
+    assert!(turn_at(door, &mut reception, START).is_empty());
+    assert_eq!(reception.next_due(), None);
+    assert_eq!(arrivals.len(), 1);
+    arrivals.remove(0)
+}
+
+#[test]
+fn clients_are_accepted_with_their_addresses() {
+    let tcp = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let mut first = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    first.write_all(HEAD).unwrap();
+    let guest = accepted(&Listener::Tcp(tcp)).guest;
+    assert_eq!((*guest.owner(), guest.address()), (0, Some(first.local_addr().unwrap())));
+
+    let folder = Folder::new("unix-socket");
+    let path = folder.0.join("socket");
+    let unix = UnixListener::bind(&path).unwrap();
+    unix.set_nonblocking(true).unwrap();
+    let mut second = UnixStream::connect(&path).unwrap();
+    second.write_all(HEAD).unwrap();
+    let unix = Listener::Unix(mio::net::UnixListener::from_std(unix));
+    let Parts { mut socket, address, .. } = accepted(&unix).guest.into_parts();
+    assert_eq!(address, None);
+    socket.write_all(b"hello").unwrap();
+    second.read_exact(&mut [0; 5]).unwrap();
+    let socket = mio::net::TcpStream::from_std(socket);
+    assert!(socket.peek(&mut [0]).is_err(), "it does not block");
+}
+
+#[test]
+fn many_who_say_something_do_not_keep_a_new_client_waiting() {
+    let mut reception = reception();
+    let mut clients: Vec<_> = (0..MAX_STEPS).map(|_| client(&mut reception, None)).collect();
+    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    for client in &mut clients {
+        client.write_all(HEAD).unwrap();
+    }
+    let mut last = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    last.write_all(HEAD).unwrap();
+    let listener = Listener::Tcp(listener);
+    reception.poll.listen(&listener).unwrap();
+    let arrivals = turn_at(Some(in_the_clear(&listener)), &mut reception, START);
+    let owners: Vec<_> = arrivals.iter().map(|arrival| *arrival.guest.owner()).collect();
+    assert_eq!(owners, [&[7; MAX_STEPS][..], &[0]].concat());
+}
+
+#[test]
+fn settings_that_are_new_by_now_are_for_the_next_who_comes() {
+    let mut reception = reception();
+    let folder = Folder::new("new-settings");
+    let settings = load(&folder.files()).unwrap();
+    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let visit = || {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(HEAD).unwrap();
+        client
+    };
+    let clients = RefCell::new(vec![visit()]);
+    let tls = || {
+        // The second one comes when the turn has begun, and there are settings since then.
+        let mut clients = clients.borrow_mut();
+        if clients.len() == 2 {
+            return Ok(Some(settings.clone()));
+        }
+        clients.push(visit());
+        Ok(None)
+    };
+    let listener = Listener::Tcp(listener);
+    reception.poll.listen(&listener).unwrap();
+    let door = Door { listener: &listener, tls: &tls };
+    let arrivals = turn_at(Some(door), &mut reception, START);
+    let reasons: Vec<_> = arrivals.iter().map(|arrival| arrival.reason).collect();
+    assert_eq!(reasons, [Reason::Head, Reason::NotTls]);
+}
