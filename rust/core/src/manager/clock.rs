@@ -13,8 +13,12 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Clock {
     now: Instant,
-    /// When the wait should be over at the latest; `None` if only an event ends it.
+    /// When the wait has begun.
+    began: Instant,
+    /// When it should be over at the latest; `None` if only an event ends it.
     planned: Option<Instant>,
+    /// When what it has brought may have come.
+    came_at: Instant,
     /// The end of the last gap, and the time after it in which nobody is blamed.
     resumed_at: Instant,
     grace: Duration,
@@ -22,7 +26,8 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(now: Instant) -> Self {
-        Self { now, planned: None, resumed_at: now, grace: Duration::ZERO }
+        let grace = Duration::ZERO;
+        Self { now, began: now, planned: None, came_at: now, resumed_at: now, grace }
     }
 
     /// The end of the last wait.
@@ -30,16 +35,23 @@ impl Clock {
         self.now
     }
 
-    /// Notes until when a wait may last. Without a wait that is now.
-    pub(super) fn plan(&mut self, end: Option<Instant>) {
+    /// Notes that there is no wait: it is only looked at what has happened.
+    pub(super) fn plan_no_wait(&mut self) {
+        self.plan(self.now, Some(self.now));
+    }
+
+    /// Notes that a wait begins, and until when it may last.
+    pub(super) fn plan(&mut self, began: Instant, end: Option<Instant>) {
+        self.began = began;
         self.planned = end.map(|end| end.max(self.now));
     }
 
     /// Notes that the wait is over.
     pub(super) fn advance(&mut self, now: Instant) {
-        self.now = now;
-        let Some(planned) = self.planned else { return };
-        let lost = now.saturating_duration_since(planned);
+        let looked = std::mem::replace(&mut self.now, now);
+        let lost = self.planned.map_or(Duration::ZERO, |end| now.saturating_duration_since(end));
+        let has_slept = now.saturating_duration_since(self.began) > TOLERANCE;
+        self.came_at = if has_slept { before(now, lost.max(TOLERANCE)) } else { looked };
         if lost > TOLERANCE {
             let left = (self.resumed_at + self.grace).saturating_duration_since(now);
             self.resumed_at = now;
@@ -52,16 +64,20 @@ impl Clock {
         deadline.max(self.resumed_at + self.grace.min(timeout))
     }
 
-    /// When what the last wait has brought may have come: in the time that the process has lost.
+    /// When what the wait has brought may have come at the earliest: in the time the process has lost;
+    /// when nobody looked, before the wait; or when this thread, woken, was kept from running.
     pub(super) fn came_at(&self) -> Instant {
-        let lost = if self.resumed_at == self.now { self.grace } else { Duration::ZERO };
-        self.now.checked_sub(lost).unwrap_or(self.now)
+        self.came_at
     }
 
     /// Whether the process has run on since that moment.
     pub(super) fn ran_since(&self, moment: Instant) -> bool {
         moment >= self.resumed_at
     }
+}
+
+fn before(now: Instant, time: Duration) -> Instant {
+    now.checked_sub(time).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -75,7 +91,7 @@ mod tests {
     /// A clock whose wait should have ended at 10 s and has ended later.
     fn late(start: Instant, end: Duration) -> Clock {
         let mut clock = Clock::new(start);
-        clock.plan(Some(start + seconds(10)));
+        clock.plan(start, Some(start + seconds(10)));
         clock.advance(start + end);
         clock
     }
@@ -96,9 +112,32 @@ mod tests {
         let start = Instant::now();
         let mut clock = late(start, seconds(15));
         assert_eq!(clock.came_at(), start + seconds(10));
-        clock.plan(Some(start + seconds(20)));
+        clock.plan(start + seconds(15), Some(start + seconds(20)));
         clock.advance(start + seconds(20));
-        assert_eq!(clock.came_at(), start + seconds(20));
+        assert_eq!(clock.came_at(), before(start + seconds(20), TOLERANCE));
+    }
+
+    #[test]
+    fn what_a_wait_brings_at_once_may_have_come_since_the_last_one() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        clock.plan_no_wait();
+        clock.advance(start + seconds(1));
+        assert_eq!(clock.came_at(), start);
+        clock.plan(start + seconds(4), None);
+        clock.advance(start + seconds(4) + TOLERANCE);
+        assert_eq!(clock.came_at(), start + seconds(1));
+    }
+
+    #[test]
+    fn what_ends_a_sleep_has_come_about_then() {
+        let start = Instant::now();
+        for end in [None, Some(start + seconds(9))] {
+            let mut clock = Clock::new(start);
+            clock.plan(start + seconds(3), end);
+            clock.advance(start + seconds(9));
+            assert_eq!(clock.came_at(), before(start + seconds(9), TOLERANCE));
+        }
     }
 
     #[test]
@@ -123,7 +162,7 @@ mod tests {
         let start = Instant::now();
         let mut clock = Clock::new(start);
         clock.advance(start + seconds(1));
-        clock.plan(Some(start)); // there was something to do: no wait
+        clock.plan_no_wait();
         clock.advance(start + seconds(4));
         assert_eq!(clock.fair(start, seconds(20)), start + seconds(7));
     }
@@ -132,7 +171,7 @@ mod tests {
     fn a_second_gap_does_not_shorten_what_the_first_one_gave() {
         let start = Instant::now();
         let mut clock = late(start, seconds(15));
-        clock.plan(Some(start + seconds(16)));
+        clock.plan(start + seconds(15), Some(start + seconds(16)));
         clock.advance(start + seconds(17));
         assert_eq!(clock.fair(start, seconds(20)), start + seconds(20));
     }
@@ -141,7 +180,7 @@ mod tests {
     fn a_wait_without_end_loses_nothing() {
         let start = Instant::now();
         let mut clock = Clock::new(start);
-        clock.plan(None);
+        clock.plan(start, None);
         clock.advance(start + seconds(1000));
         assert_eq!(clock.fair(start, seconds(20)), start);
     }

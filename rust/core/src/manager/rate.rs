@@ -4,8 +4,8 @@
 //! many flow in a second as may come in a second. A peer that finds it empty is too fast.
 //!
 //! It is the peer's clock that counts, not ours. What has waited in the socket while we were busy
-//! elsewhere came in its own time, so from the moment that there was something to read, to the one
-//! when all is read, the bucket does not overflow.
+//! elsewhere came in its own time, so from the moment that there may have been something to read, to
+//! the one when all is read, the bucket does not overflow.
 //!
 //! Whole text and binary messages count. PINGs do not: the loop answers them by itself, for a
 //! fraction of what a callback costs, and their answers are bounded like all output.
@@ -41,9 +41,11 @@ impl MessageRate {
         }
     }
 
-    /// Counts a message. False if the peer is too fast.
-    pub(super) fn allows_message(&mut self, now: Instant) -> bool {
-        self.bucket.as_mut().is_none_or(|bucket| bucket.take(now))
+    /// Counts a message of a turn that has begun at that time. False if the peer is too fast: even if
+    /// the message has come since then.
+    pub(super) fn allows_message(&mut self, turn: Instant) -> bool {
+        let allows = |bucket: &mut Box<Bucket>| bucket.take(turn) || bucket.take(Instant::now());
+        self.bucket.as_mut().is_none_or(allows)
     }
 }
 
@@ -156,6 +158,16 @@ mod tests {
         assert_eq!(accepted(&mut bucket, later, 1), 1);
         bucket.drained();
         assert_eq!(accepted(&mut bucket, later, 100), 10);
+    }
+
+    #[test]
+    fn what_comes_in_the_midst_of_a_turn_is_judged_by_then() {
+        let now = Instant::now();
+        let turn = now.checked_sub(Duration::from_secs(2)).unwrap();
+        let mut rate = MessageRate::new(Some(0.9), turn);
+        rate.readable(turn);
+        // The one that the bucket holds, and one for the two seconds since then, not two.
+        assert_eq!([(); 3].map(|()| rate.allows_message(turn)), [true, true, false]);
     }
 
     proptest! {

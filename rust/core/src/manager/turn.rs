@@ -229,15 +229,16 @@ impl<C: Send> Loop<C> {
     /// How long the wait may last; `None` is for ever.
     fn sleep_limit(&mut self, may_sleep: bool) -> Option<Duration> {
         if !may_sleep || !self.queue.prepare_to_sleep(&self.waker) {
-            self.clock.plan(Some(self.clock.now()));
+            self.clock.plan_no_wait();
             return Some(Duration::ZERO);
         }
         // With nobody left to cut off, the stand-in waits for the owner: it would spin otherwise.
         let is_empty = self.finishing && self.peers.is_empty();
         let stop_deadline = self.stop_deadline.filter(|_| !is_empty);
         let next = self.wheel.next().into_iter().chain(stop_deadline).min();
-        self.clock.plan(next);
-        next.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let now = Instant::now();
+        self.clock.plan(now, next);
+        next.map(|deadline| deadline.saturating_duration_since(now))
     }
 
     // Flush.

@@ -98,7 +98,7 @@ fn a_pong_that_the_process_was_not_there_to_see_measures_nothing() {
     let mut deadlines = Deadlines::new(0, start, Some(millis(1000)));
     deadlines.outstanding = Some(([7; 8], start));
     let mut clock = Clock::new(start);
-    clock.plan(Some(start + millis(10)));
+    clock.plan(start, Some(start + millis(10)));
     clock.advance(start + millis(900));
     assert_eq!(deadlines.pong(&[7; 8], &clock), None);
 }
