@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener};
 /// A nonblocking socket that listens.
 #[derive(Debug)]
 pub enum Listener {
-    /// Of TCP, with `TCP_NODELAY`, which what it accepts inherits on Linux.
+    /// Of TCP, with `TCP_NODELAY`, which what it accepts inherits.
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
@@ -21,9 +21,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (socket, address) = listener.accept()?;
-                if !cfg!(target_os = "linux") {
-                    socket.set_nodelay(true)?;
-                }
                 Ok((socket, Some(address)))
             }
             Self::Unix(listener) => {
