@@ -6,9 +6,10 @@
 //! with [`Poll::wait`], for sockets of its own at the same time, calls [`Reception::turn`], and gets
 //! an [`Arrival`] for each client that is to be answered.
 //!
-//! A step of a TLS handshake is some hundred microseconds of arithmetic. Many are taken in one turn,
-//! since whoever is told has more to do, and does it at less cost for many together; but not so many
-//! that the others would wait for long.
+//! A step of a TLS handshake is some hundred microseconds of arithmetic. Few are taken in one turn:
+//! who has arrived is waited for, and so are the clients themselves. If all of them get their answers
+//! at the same moment, they ask again at the same moment, too, and in between nobody has anything to
+//! do, and goes to sleep, and has to be woken.
 
 mod due;
 mod guest;
@@ -35,9 +36,9 @@ pub use poll::{Happened, Poll};
 use due::Due;
 use guest::Step;
 
-/// When so many steps were taken, the others get their turn: with TLS some ten milliseconds later, at
-/// the worst twenty.
-const MAX_STEPS: usize = 64;
+/// When so many steps were taken, the others get their turn: with TLS half a millisecond later, or
+/// some ten if as many clients as one wait can tell of have said something.
+const MAX_STEPS: usize = 4;
 /// Clients that are let go in one turn because they are late.
 const MAX_LATE: usize = 64;
 /// The most that is read from one client at once.
@@ -138,9 +139,9 @@ impl<T> Reception<T> {
         Ok(())
     }
 
-    /// Sees to what has happened: accepts those who wait at the door, and goes on with those who have
-    /// said something. Then it does so with what has happened meanwhile, but not for too long, nor
-    /// if that concerns others. Lets go of those who are late.
+    /// Sees to what has happened: accepts some of those who wait at the door, and goes on with those who
+    /// have said something. Then it does so with what has happened meanwhile, but not for long, nor if
+    /// that concerns others. Lets go of those who are late.
     pub fn turn(
         &mut self,
         now: Duration,

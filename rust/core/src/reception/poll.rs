@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::Listener;
 
 /// The most that one wait tells, so that a turn is short whatever happens.
-const MAX_EVENTS: usize = 64;
+pub(super) const MAX_EVENTS: usize = 64;
 /// The longest time to wait at once: epoll counts milliseconds in 31 bits.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -14,7 +14,8 @@ use rustls::version::{TLS12, TLS13};
 use crate::tls::testing::{Browser, Folder, load};
 use crate::tls::{Session, Settings};
 
-use super::{Arrival, Door, Guest, Happened, Limits, MAX_STEPS, Parts, Poll, Reason, Reception};
+use super::poll::MAX_EVENTS;
+use super::{Arrival, Door, Guest, Happened, Limits, Parts, Poll, Reason, Reception};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_millis(50);
@@ -293,11 +294,11 @@ fn what_the_socket_does_not_take_goes_out_later() {
 #[test]
 fn what_a_turn_leaves_is_for_the_next() {
     let mut reception = reception();
-    let mut clients: Vec<_> = (0..=MAX_STEPS).map(|_| client(&mut reception, None)).collect();
+    let mut clients: Vec<_> = (0..=MAX_EVENTS).map(|_| client(&mut reception, None)).collect();
     for client in &mut clients {
         client.write_all(HEAD).unwrap();
     }
-    assert_eq!(turn(&mut reception, START).len(), MAX_STEPS);
+    assert_eq!(turn(&mut reception, START).len(), MAX_EVENTS);
     assert_eq!(turn(&mut reception, START).len(), 1);
     assert!(turn(&mut reception, START).is_empty());
 }

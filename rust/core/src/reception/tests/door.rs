@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::tls::testing::{Folder, load};
 
+use super::super::poll::MAX_EVENTS;
 use super::super::{Arrival, Door, Listener, MAX_STEPS, Parts, Reason};
 use super::{HEAD, START, client, reception, turn_at};
 
@@ -52,7 +53,7 @@ fn clients_are_accepted_with_their_addresses() {
 #[test]
 fn many_who_say_something_do_not_keep_a_new_client_waiting() {
     let mut reception = reception();
-    let mut clients: Vec<_> = (0..MAX_STEPS).map(|_| client(&mut reception, None)).collect();
+    let mut clients: Vec<_> = (0..MAX_EVENTS).map(|_| client(&mut reception, None)).collect();
     let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     for client in &mut clients {
         client.write_all(HEAD).unwrap();
@@ -63,7 +64,7 @@ fn many_who_say_something_do_not_keep_a_new_client_waiting() {
     reception.poll.listen(&listener).unwrap();
     let arrivals = turn_at(Some(in_the_clear(&listener)), &mut reception, START);
     let owners: Vec<_> = arrivals.iter().map(|arrival| *arrival.guest.owner()).collect();
-    assert_eq!(owners, [&[7; MAX_STEPS][..], &[0]].concat());
+    assert_eq!(owners, [&[7; MAX_EVENTS][..], &[0]].concat());
 }
 
 #[test]
@@ -94,4 +95,22 @@ fn settings_that_are_new_by_now_are_for_the_next_who_comes() {
     let arrivals = turn_at(Some(door), &mut reception, START);
     let reasons: Vec<_> = arrivals.iter().map(|arrival| arrival.reason).collect();
     assert_eq!(reasons, [Reason::Head, Reason::NotTls]);
+}
+
+#[test]
+fn a_crowd_comes_in_a_few_at_a_time() {
+    let mut reception = reception();
+    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..=MAX_STEPS {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(HEAD).unwrap();
+        clients.push(client);
+    }
+    let listener = Listener::Tcp(listener);
+    reception.poll.listen(&listener).unwrap();
+    let door = Some(in_the_clear(&listener));
+    let counts = [(); 3].map(|()| turn_at(door, &mut reception, START).len());
+    assert_eq!(counts, [MAX_STEPS, 1, 0]);
 }
