@@ -4,8 +4,9 @@
 //! of the connections that are to be looked at in its tick. Every connection has at most one
 //! entry, for the nearest of its deadlines as it was when somebody last asked. Whatever moves a
 //! deadline away, and that is all traffic, does nothing here; when the tick comes, the owner works
-//! out the true deadline and arms again. A deadline beyond the last spoke waits there and is armed
-//! again likewise.
+//! out the true deadline and arms again. A deadline beyond the last spoke waits on one of the last, and
+//! is armed again likewise; many wait there together, so that they wake an idle loop a few times a
+//! round, and not each by itself.
 //!
 //! Deadlines are rounded up to the next tick, so that none comes early. The lists run through one
 //! vector that is indexed by the connections' slots: arming and disarming take constant time, and
@@ -18,6 +19,9 @@ const TICKS_PER_SECOND: u64 = 50;
 
 /// A round takes 20.48 s: one more than the default time between two PINGs.
 const SPOKES: usize = 1024;
+
+/// What is farther away than a round waits for a tick that is a multiple of it: 1.28 s.
+const FAR: u64 = 64;
 
 /// The list of what is due, behind those of the spokes.
 const DUE: usize = SPOKES;
@@ -70,7 +74,8 @@ impl Wheel {
         }
         let round_up = TICK.saturating_sub(Duration::from_nanos(1));
         let time = deadline.saturating_duration_since(self.epoch).saturating_add(round_up);
-        let tick = whole_ticks(time).clamp(self.first, self.first + SPOKES as u64 - 1);
+        let (exact, last) = (whole_ticks(time), self.first + SPOKES as u64 - 1);
+        let tick = if exact > last { last - last % FAR } else { exact.max(self.first) };
         match self.entries[slot].list {
             NONE => {}
             DUE => return,
@@ -222,6 +227,27 @@ mod tests {
         wheel.arm(0, start + millis(1000));
         assert_eq!(wheel.next(), Some(start + millis(1000)));
         assert_eq!(pop_all(&mut wheel, start + millis(9000)), [0]);
+    }
+
+    #[test]
+    fn what_is_far_away_is_looked_at_together() {
+        let start = Instant::now();
+        let hour = start + Duration::from_secs(3600);
+        let mut wheel = Wheel::new(start);
+        let slots: Vec<usize> = (0..64).collect();
+        for slot in &slots {
+            wheel.advance(start + TICK * u32::try_from(*slot).unwrap());
+            wheel.arm(*slot, hour);
+        }
+        for _round in 0..3 {
+            let next = wheel.next().unwrap();
+            let mut popped = pop_all(&mut wheel, next);
+            popped.sort_unstable();
+            assert_eq!(popped, slots);
+            for slot in popped {
+                wheel.arm(slot, hour);
+            }
+        }
     }
 
     #[test]
