@@ -114,7 +114,8 @@ impl Reception {
         let State { reception, entrance, listener } = state;
         let tls = || self.settings().map_err(io::Error::other);
         let door = listener.as_deref().map(|listener| Door { listener, tls: &tls });
-        let mut come = reception.turn(now, &mut visit.happened, door).map_err(os_error)?;
+        let clock = visit.clock();
+        let mut come = reception.turn(clock, &mut visit.happened, door).map_err(os_error)?;
         let candidates = if lets_in { std::mem::take(&mut come.arrivals) } else { Vec::new() };
         come.arrivals.extend(entrance.let_in(now, candidates, &self.manager, gate::context));
         visit.due = state.next_due();

@@ -35,9 +35,14 @@ impl Visit {
         }
     }
 
-    pub(crate) fn now(&self) -> Duration {
+    /// Tells the time, by the clock of whoever has told it.
+    pub(crate) fn clock(&self) -> impl Fn() -> Duration + use<> {
         let (began, then) = self.began;
-        began + then.elapsed()
+        move || began + then.elapsed()
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock()()
     }
 
     /// Waits until something has happened, unless there is something that is not seen to; or until it is

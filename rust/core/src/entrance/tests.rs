@@ -41,7 +41,7 @@ fn arrivals(heads: &[String]) -> (Vec<Arrival<()>>, Vec<TcpStream>) {
         reception.add(Duration::ZERO, Guest::new(socket, None, Some(address), ())).unwrap();
         clients.push(client);
     }
-    let come = reception.turn(Duration::ZERO, &mut Happened::default(), None).unwrap();
+    let come = reception.turn(|| Duration::ZERO, &mut Happened::default(), None).unwrap();
     assert_eq!(come.arrivals.len(), heads.len());
     (come.arrivals, clients)
 }

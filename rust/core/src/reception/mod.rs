@@ -93,8 +93,8 @@ pub struct Come<T> {
     pub shortage: Option<io::Error>,
 }
 
-/// The clients. Nothing here asks what time it is: that is the time since any moment, always the
-/// same. With each client comes a `T` of whoever has brought it.
+/// The clients. Time is that since any moment, always the same, as whoever is here tells it. With each
+/// client comes a `T` of whoever has brought it.
 #[derive(Debug)]
 pub struct Reception<T> {
     limits: Limits,
@@ -142,9 +142,10 @@ impl<T> Reception<T> {
     /// Sees to what has happened: accepts some of those who wait at the door, and goes on with those who
     /// have said something. Then it does so with what has happened meanwhile, but not for long, nor if
     /// that concerns others. Lets go of those who are late.
+    /// `clock` tells what time it is.
     pub fn turn(
         &mut self,
-        now: Duration,
+        clock: impl Fn() -> Duration,
         happened: &mut Happened,
         door: Option<Door<'_>>,
     ) -> io::Result<Come<T>>
@@ -159,7 +160,7 @@ impl<T> Reception<T> {
             if let Some(door) = door
                 && happened.can_accept()
             {
-                match self.accept(now, door) {
+                match self.accept(&clock, door) {
                     Ok(count) => steps += count,
                     Err(error) => shortage = Some(error),
                 }
@@ -173,7 +174,7 @@ impl<T> Reception<T> {
                 break;
             }
         }
-        self.let_go_of_late(now);
+        self.let_go_of_late(clock());
         Ok(Come { arrivals: std::mem::take(&mut self.arrivals), shortage })
     }
 
@@ -204,7 +205,7 @@ impl<T> Reception<T> {
 
     /// Takes the first step with each that waits at the door: most have said something by now. Says how
     /// many these are.
-    fn accept(&mut self, now: Duration, door: Door<'_>) -> io::Result<usize>
+    fn accept(&mut self, clock: impl Fn() -> Duration, door: Door<'_>) -> io::Result<usize>
     where
         T: Default,
     {
@@ -214,7 +215,8 @@ impl<T> Reception<T> {
                 Ok((socket, address)) => {
                     let tls = (door.tls)()?;
                     let session = tls.as_ref().map(Session::new).transpose()?.map(Box::new);
-                    self.add(now, Guest::new(socket, session, address, T::default()))?;
+                    // Its time begins now, not with the turn.
+                    self.add(clock(), Guest::new(socket, session, address, T::default()))?;
                     count += 1;
                 }
                 Err(error) => match error.kind() {

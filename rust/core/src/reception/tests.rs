@@ -41,7 +41,7 @@ fn turn_at(
 ) -> Vec<Arrival<u32>> {
     let mut happened = Happened::default();
     reception.poll.wait(&mut happened, Some(Duration::ZERO)).unwrap();
-    let come = reception.turn(now, &mut happened, door).unwrap();
+    let come = reception.turn(|| now, &mut happened, door).unwrap();
     assert!(come.shortage.is_none());
     come.arrivals
 }

@@ -1,15 +1,18 @@
 //! Clients that come in through a door.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use crate::tls::testing::{Folder, load};
 
 use super::super::poll::MAX_EVENTS;
-use super::super::{Arrival, Door, Listener, MAX_STEPS, Parts, Reason};
-use super::{HEAD, START, client, reception, turn_at};
+use super::super::{Arrival, Door, Happened, Listener, MAX_STEPS, Parts, Reason};
+use super::{HEAD, START, TIMEOUT, client, reception, turn_at};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 fn in_the_clear(listener: &Listener) -> Door<'_> {
     Door { listener, tls: &|| Ok(None) }
@@ -113,4 +116,25 @@ fn a_crowd_comes_in_a_few_at_a_time() {
     let door = Some(in_the_clear(&listener));
     let counts = [(); 3].map(|()| turn_at(door, &mut reception, START).len());
     assert_eq!(counts, [MAX_STEPS, 1, 0]);
+}
+
+#[test]
+fn the_time_of_each_begins_when_it_has_come() {
+    let mut reception = reception();
+    let listener = mio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+    for mut client in &clients {
+        client.write_all(b"GET").unwrap();
+    }
+    let listener = Listener::Tcp(listener);
+    reception.poll.listen(&listener).unwrap();
+    let mut happened = Happened::default();
+    reception.poll.wait(&mut happened, None).unwrap();
+    let time = Cell::new(START);
+    let clock = || time.replace(time.get() + SECOND);
+    reception.turn(clock, &mut happened, Some(in_the_clear(&listener))).unwrap();
+    assert_eq!(reception.next_due(), Some(START + TIMEOUT));
+    assert_eq!(turn_at(None, &mut reception, START + TIMEOUT).len(), 1);
+    assert_eq!(reception.next_due(), Some(START + SECOND + TIMEOUT));
 }
