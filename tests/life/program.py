@@ -48,8 +48,8 @@ def body():
 connection = None
 entered = threading.Event()
 websockets = WebSocketHandler(Handler())
-# On a busy machine any callback may take a while, and that is not what the programs are about.
-quiet = WebSocketConfig(slow_callback_warning=None)
+# On a busy machine callbacks and programs may take a while: of that nobody warns, and no PING comes.
+quiet = WebSocketConfig(slow_callback_warning=None, ping_interval=None)
 server = HttpServer(handle, ServerConfig(port=0, workers=4, websocket=quiet))
 """
 

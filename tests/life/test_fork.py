@@ -83,12 +83,12 @@ class Load:
             for connection in self.connections:
                 connection.send_text("to one")
             server.websocket_manager.broadcast("to all")
-            self.done.wait(0.0005)
+            self.done.wait(0.002)
 
     def went_on(self):
         before = list(self.counts)
         deadline = time.monotonic() + 20
-        while any(now < then + 10 for now, then in zip(self.counts, before)):
+        while any(now < then + 3 for now, then in zip(self.counts, before)):
             assert all(thread.is_alive() for thread in self.threads)
             assert time.monotonic() < deadline
             time.sleep(0.001)
@@ -136,7 +136,7 @@ def test_a_child_has_no_server_and_says_so(ending: str) -> None:
             server.wait()
 
         load = Load()
-        for _ in range(10):
+        for _ in range(5):
             assert fork(child, {ending!r}) == 7
             load.went_on()
         load.end()
