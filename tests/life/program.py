@@ -48,7 +48,7 @@ def body():
 connection = None
 entered = threading.Event()
 websockets = WebSocketHandler(Handler())
-# On a busy machine callbacks and programs may take a while: of that nobody warns, and no PING comes.
+# On a busy machine callbacks and programs may take a while: no warning and no PING.
 quiet = WebSocketConfig(slow_callback_warning=None, ping_interval=None)
 server = HttpServer(handle, ServerConfig(port=0, workers=4, websocket=quiet))
 """
