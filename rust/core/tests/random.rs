@@ -139,10 +139,12 @@ impl Sender {
         let is_ping = self.random.one_in(8);
         let size = if is_ping { self.random.below(80) } else { self.random.size() };
         let (number, text) = self.message(size);
-        let sent = match self.random.below(2) {
+        let sent = match self.random.below(4) {
             _ if is_ping => connection.ping(text.as_bytes()),
             0 => connection.send_text(&text, Compress::Allow),
-            _ => connection.send_binary(text.as_bytes(), Compress::Allow),
+            1 => connection.send_binary(text.as_bytes(), Compress::Allow),
+            2 => connection.lend_text(Box::new(text), Compress::Allow),
+            _ => connection.lend_binary(Box::new(text), Compress::Allow),
         };
         let mut said = self.said.lock().unwrap();
         match sent {

@@ -12,7 +12,7 @@ use handy_ws_core::manager::{
 };
 use handy_ws_core::proto::{CloseCode, CloseFrame, Opcode};
 
-use support::{Client, PATIENCE, Seen, Server, wait_until};
+use support::{Client, PATIENCE, Seen, Server, settle, wait_until};
 
 const LIMIT: usize = 64 * 1024;
 const NEVER: Compress = Compress::Never;
@@ -30,15 +30,6 @@ fn numbered(number: usize) -> String {
 
 fn send(connection: &Connection<u32>, number: usize) -> Sent {
     connection.send_text(&numbered(number), NEVER).unwrap()
-}
-
-/// Waits until the loop has taken everything that was sent, and has flushed it: the first answer
-/// may come out of a turn that has begun before.
-fn settle(reader: &mut Client) {
-    for _ in 0..2 {
-        reader.send(Opcode::Ping, b"");
-        while reader.read_frame().0 != 0x8A {}
-    }
 }
 
 /// Reads numbered messages until one comes that is not: the numbers.

@@ -15,6 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::crew::Crew;
+use crate::lending::{is_lent, lend_bytes, lend_text};
 use crate::names;
 use crate::payload::{compression, with_bytes};
 use crate::source::Source;
@@ -261,7 +262,13 @@ impl WebSocketConnection {
         payload: &Bound<'py, PyString>,
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.result(py, self.core.send_text(payload.to_str()?, compression(compress)))
+        let (text, compress) = (payload.to_str()?, compression(compress));
+        let sent = if is_lent(payload, text.len()) {
+            self.core.lend_text(lend_text(payload)?, compress)
+        } else {
+            self.core.send_text(text, compress)
+        };
+        self.result(py, sent)
     }
 
     /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`). As
@@ -274,7 +281,14 @@ impl WebSocketConnection {
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let compress = compression(compress);
-        let sent = with_bytes(payload, |payload| self.core.send_binary(payload, compress))?;
+        let sent = with_bytes(payload, |payload| {
+            let bytes = payload.as_bytes();
+            if is_lent(payload, bytes.len()) {
+                self.core.lend_binary(lend_bytes(payload), compress)
+            } else {
+                self.core.send_binary(bytes, compress)
+            }
+        })?;
         self.result(py, sent)
     }
 
@@ -293,7 +307,10 @@ impl WebSocketConnection {
                 "payload has {length} bytes, at most {MAX_CONTROL_PAYLOAD} fit"
             ))),
         };
-        let sent = payload.map_or_else(|| Ok(ping(&[])), |payload| with_bytes(payload, ping))??;
+        let sent = match payload {
+            Some(payload) => with_bytes(payload, |payload| ping(payload.as_bytes()))??,
+            None => ping(&[])?,
+        };
         self.result(py, sent)
     }
 

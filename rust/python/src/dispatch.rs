@@ -25,7 +25,7 @@ use crate::messages::{
 use crate::roster::{Roster, Slots};
 use crate::strand;
 use crate::timing::Stopwatch;
-use crate::{logging, names};
+use crate::{lending, logging, names};
 
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
@@ -47,6 +47,7 @@ impl Handler for Dispatcher {
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
+            lending::note_attached();
             stopwatch.turn(asked, |stopwatch| {
                 if logging::is_pending() {
                     logging::deliver(py);
@@ -82,7 +83,7 @@ impl Handler for Dispatcher {
     }
 
     fn is_owed(&self) -> bool {
-        logging::is_pending() || self.crew.has_orphans()
+        logging::is_pending() || self.crew.has_orphans() || lending::is_much_returned()
     }
 }
 

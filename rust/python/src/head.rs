@@ -27,7 +27,7 @@ impl RequestHead {
 /// (RFC 9112 section 2.2).
 #[pyfunction]
 pub(crate) fn empty_lines(buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
-    with_bytes(buffer, http::empty_lines)
+    with_bytes(buffer, |bytes| http::empty_lines(bytes.as_bytes()))
 }
 
 /// The length of the head at the start of `buffer`, 0 while it is not all there. Of what an earlier
@@ -41,7 +41,7 @@ pub(crate) fn find_head_end(
     scanned: usize,
     limit: usize,
 ) -> PyResult<usize> {
-    match with_bytes(buffer, |bytes| http::find_end(bytes, scanned, limit))? {
+    match with_bytes(buffer, |bytes| http::find_end(bytes.as_bytes(), scanned, limit))? {
         Ok(end) => Ok(end.unwrap_or(0)),
         Err(error) => Err(bad_request(buffer.py(), error)),
     }

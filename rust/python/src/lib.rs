@@ -11,6 +11,7 @@ mod fork;
 mod gate;
 mod head;
 mod job;
+mod lending;
 mod logging;
 mod manager;
 mod messages;

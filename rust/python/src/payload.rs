@@ -14,13 +14,13 @@ pub(crate) fn to_bytes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, P
 }
 
 /// Gives `act` the bytes of a bytes-like object, without a reference of its own to `bytes`.
-pub(crate) fn with_bytes<R>(
-    object: &Bound<'_, PyAny>,
-    act: impl FnOnce(&[u8]) -> R,
+pub(crate) fn with_bytes<'py, R>(
+    object: &Bound<'py, PyAny>,
+    act: impl FnOnce(&Bound<'py, PyBytes>) -> R,
 ) -> PyResult<R> {
     match object.cast::<PyBytes>() {
-        Ok(bytes) => Ok(act(bytes.as_bytes())),
-        Err(_) => Ok(act(to_bytes(object)?.as_bytes())),
+        Ok(bytes) => Ok(act(bytes)),
+        Err(_) => Ok(act(&to_bytes(object)?)),
     }
 }
 

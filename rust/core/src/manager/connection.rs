@@ -10,8 +10,9 @@ use crate::proto::{CloseCode, CloseFrame, Opcode};
 use super::delivery::COST_OF_EVENT;
 use super::drain::{Dispatching, Drain, WaitError};
 use super::hold::Hold;
+use super::output::Lent;
 use super::peer::Stage;
-use super::queue::{Queue, Target};
+use super::queue::{Body, Queue, Target};
 use super::sync::{AtomicBool, AtomicUsize};
 
 /// A latency that no connection has.
@@ -190,17 +191,28 @@ impl<C> Connection<C> {
 
     /// Queues a text message. The payload is copied.
     pub fn send_text(&self, payload: &str, compress: Compress) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Text, payload.as_bytes(), compress)
+        self.queue.send(&self.link, Opcode::Text, Body::Copied(payload.as_bytes()), compress)
     }
 
     /// Queues a binary message. As [`send_text`](Self::send_text) otherwise.
     pub fn send_binary(&self, payload: &[u8], compress: Compress) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Binary, payload, compress)
+        self.queue.send(&self.link, Opcode::Binary, Body::Copied(payload), compress)
+    }
+
+    /// Queues a text message whose payload is valid UTF-8 (the caller sees to that). It is not
+    /// copied, if it is not compressed, but kept until it is sent or dropped.
+    pub fn lend_text(&self, payload: Lent, compress: Compress) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Text, Body::Lent(payload), compress)
+    }
+
+    /// Queues a binary message. As [`lend_text`](Self::lend_text) otherwise.
+    pub fn lend_binary(&self, payload: Lent, compress: Compress) -> Result<Sent, Closed> {
+        self.queue.send(&self.link, Opcode::Binary, Body::Lent(payload), compress)
     }
 
     /// Queues a PING of at most 125 bytes (the caller sees to that).
     pub fn ping(&self, payload: &[u8]) -> Result<Sent, Closed> {
-        self.queue.send(&self.link, Opcode::Ping, payload, Compress::Never)
+        self.queue.send(&self.link, Opcode::Ping, Body::Copied(payload), Compress::Never)
     }
 
     /// Waits until [`buffered_bytes`](Self::buffered_bytes) is 0: for a thread that streams, which is

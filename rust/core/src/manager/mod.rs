@@ -54,6 +54,7 @@ pub use drain::WaitError;
 pub use fork::{PerProcess, before_fork, generation, in_forked_child};
 pub use handler::{Batch, Event, Handler, bytes};
 pub use manager::Manager;
+pub use output::Lent;
 pub use queue::{Adoption, NotRunning};
 
 use admission::Admission;

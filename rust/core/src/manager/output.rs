@@ -2,7 +2,8 @@
 //!
 //! Small frames are copied into a chunk of the connection's own, borrowed from a pool that all
 //! connections share, so that an idle connection owns no buffer. A large frame keeps the buffer it
-//! was encoded into, and a broadcast is one buffer that all its receivers share by reference.
+//! was encoded into, or stands around a payload that the application has lent, and a broadcast is
+//! one buffer that all its receivers share by reference.
 //!
 //! Messages can be dropped again, the oldest first, but never a part of one: the frame that has
 //! begun to go out is finished, and control frames keep their places. Where frames lie end to end
@@ -10,6 +11,7 @@
 //! frame is passed once: a chunk remembers how far it has been sent or dropped.
 
 mod chunk;
+mod lent;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -19,14 +21,17 @@ use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::proto::{MAX_CONTROL_PAYLOAD, frame_around};
+use crate::proto::MAX_CONTROL_PAYLOAD;
+
+pub use lent::Lent;
 
 pub(super) use chunk::Dropped;
+pub(super) use lent::LentFrame;
 pub(super) use pool::BufferPool;
 
 use chunk::{Bytes, Chunk, Popped};
 
-/// Chunks that one vectored write takes. More than this many wait for the next one.
+/// Pieces that one vectored write takes. More than this many wait for the next one.
 const MAX_SLICES: usize = 64;
 
 /// A chunk of its own is filled up to this many bytes; what does not fit begins another one. It is
@@ -117,7 +122,7 @@ impl Output {
         let last = self.chunks.back().filter(|_| self.chunks.len() > self.kept);
         match last.map(|chunk| &chunk.bytes) {
             Some(Bytes::Own(chunk)) => chunk.len() + size <= CHUNK_SIZE,
-            Some(Bytes::Response(_) | Bytes::Shared(_)) | None => false,
+            Some(Bytes::Response(_) | Bytes::Shared(_) | Bytes::Lent(_)) | None => false,
         }
     }
 
@@ -128,6 +133,12 @@ impl Output {
         }
         self.unsent += frame.len();
         self.chunks.push_back(Chunk::new(Bytes::Own(frame)));
+    }
+
+    /// Takes a frame whose payload stays where it is until it has gone out.
+    pub(super) fn push_lent(&mut self, frame: Box<LentFrame>) {
+        self.unsent += frame.len();
+        self.chunks.push_back(Chunk::new(Bytes::Lent(frame)));
     }
 
     /// Takes a share of frames that go to many connections.
@@ -175,13 +186,13 @@ impl Output {
     pub(super) fn drop_unsent_frames(&mut self) -> Dropped {
         let mut dropped = Dropped::default();
         for chunk in self.chunks.iter().skip(1) {
-            dropped += Dropped::all_of(chunk.rest());
+            dropped += chunk.messages(chunk.start);
         }
         self.chunks.truncate(1);
         let begun = self.begun();
         if let Some(first) = self.chunks.front_mut() {
             dropped += first.cut(begun.end);
-            self.unsent = first.rest().len();
+            self.unsent = first.left();
             self.boundary = begun.start;
         }
         if self.unsent == 0 {
@@ -196,27 +207,15 @@ impl Output {
     pub(super) fn unsent_messages(&self) -> Dropped {
         let mut unsent = Dropped::default();
         for (index, chunk) in self.chunks.iter().enumerate() {
-            match chunk.bytes {
-                Bytes::Response(_) => {}
-                Bytes::Own(_) | Bytes::Shared(_) if index == 0 => {
-                    unsent += Dropped::all_of(&chunk.all()[self.begun().start..]);
-                }
-                Bytes::Own(_) | Bytes::Shared(_) => unsent += Dropped::all_of(chunk.rest()),
-            }
+            let boundary = if index == 0 { self.begun().start } else { chunk.start };
+            unsent += chunk.messages(boundary);
         }
         unsent
     }
 
     /// The frame of the first chunk of which a part is sent; an empty range if there is none.
     fn begun(&self) -> Range<usize> {
-        match self.chunks.front() {
-            Some(Chunk { bytes: Bytes::Response(_), .. }) | None => 0..0,
-            Some(first) => {
-                let base = self.boundary;
-                let frame = frame_around(&first.all()[base..], first.start - base);
-                base + frame.start..base + frame.end
-            }
-        }
+        self.chunks.front().map_or(0..0, |first| first.begun(self.boundary))
     }
 
     /// Sees to it that the frame that has begun stands in a chunk that is kept.
@@ -231,7 +230,7 @@ impl Output {
             return;
         }
         self.kept = 1;
-        if begun.end < first.all().len() {
+        if begun.end < first.len() {
             let sent = std::mem::replace(&mut first.start, begun.end) - begun.start;
             let mut frame = pool.take();
             frame.extend_from_slice(&first.all()[begun]);
@@ -245,7 +244,7 @@ impl Output {
         let last = self.kept.checked_sub(1).and_then(|last| self.chunks.get_mut(last));
         match last.map(|chunk| &mut chunk.bytes) {
             Some(Bytes::Own(kept)) if kept.len() < CHUNK_SIZE => kept.extend_from_slice(frame),
-            Some(Bytes::Response(_) | Bytes::Own(_) | Bytes::Shared(_)) | None => {
+            Some(Bytes::Response(_) | Bytes::Own(_) | Bytes::Shared(_) | Bytes::Lent(_)) | None => {
                 let mut kept = pool.take();
                 kept.extend_from_slice(frame);
                 self.chunks.insert(self.kept, Chunk::new(Bytes::Own(kept)));
@@ -260,7 +259,7 @@ impl Output {
     // What goes out.
 
     /// Writes until nothing is left or the socket takes no more: one system call, except when more
-    /// than [`MAX_SLICES`] chunks wait.
+    /// than [`MAX_SLICES`] pieces wait.
     pub(super) fn write_to(
         &mut self,
         stream: &mut impl Write,
@@ -292,15 +291,18 @@ impl Output {
 
     /// One write of as many chunks as it takes: its result, and the bytes that it was offered.
     fn write_once(&self, stream: &mut impl Write) -> (io::Result<usize>, usize) {
-        if let (1, Some(only)) = (self.chunks.len(), self.chunks.front()) {
-            return (stream.write(only.rest()), only.rest().len());
+        if let (1, Some(only)) = (self.chunks.len(), self.chunks.front())
+            && let [rest, []] = only.rest()
+        {
+            return (stream.write(rest), rest.len());
         }
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
         let mut offered = 0;
         let mut count = 0;
-        for (slot, chunk) in slices.iter_mut().zip(&self.chunks) {
-            *slot = IoSlice::new(chunk.rest());
-            offered += chunk.rest().len();
+        let parts = self.chunks.iter().flat_map(Chunk::rest).filter(|part| !part.is_empty());
+        for (slot, part) in slices.iter_mut().zip(parts) {
+            *slot = IoSlice::new(part);
+            offered += part.len();
             count += 1;
         }
         (stream.write_vectored(&slices[..count]), offered)
@@ -309,7 +311,7 @@ impl Output {
     fn advance(&mut self, mut written: usize, pool: &mut BufferPool) {
         self.unsent -= written;
         while let Some(first) = self.chunks.front_mut() {
-            let left = first.rest().len();
+            let left = first.left();
             if written < left {
                 first.start += written;
                 return;

@@ -27,6 +27,7 @@ use super::{Config, SlowConsumer};
 
 pub use command::Adoption;
 pub(super) use command::{Address, Audience, Command, Commands, Frames, Target};
+pub(super) use sending::Body;
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
 /// a buffer of their own before the lock is taken.

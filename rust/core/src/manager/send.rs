@@ -40,7 +40,7 @@ impl<C: Send> Loop<C> {
             Audience::All { except } => {
                 // Else there may be replies in this turn, that can share a write with it.
                 let at_once = is_last && self.ready.is_empty() && self.batch.events.is_empty();
-                self.broadcast(except, frames.bytes(arena), messages, compress, at_once);
+                self.broadcast(except, &frames.bytes(arena), messages, compress, at_once);
             }
         }
     }
@@ -53,15 +53,15 @@ impl<C: Send> Loop<C> {
         messages: u64,
         compress: Compress,
     ) {
-        let size = frames.bytes(arena).len();
+        let size = frames.len();
         let Some(peer) = find(&mut self.peers, target) else {
-            self.counters.drop_messages(Dropped::all_of(frames.bytes(arena)));
+            self.counters.drop_messages(frames.as_dropped(arena));
             return;
         };
         list(&mut self.dirty, &mut peer.listed_dirty, target.slot);
         if !peer.takes_messages() {
             peer.account(size);
-            self.counters.drop_messages(Dropped::all_of(frames.bytes(arena)));
+            self.counters.drop_messages(frames.as_dropped(arena));
             return;
         }
         self.counters.messages_sent += messages;
@@ -75,16 +75,17 @@ impl<C: Send> Loop<C> {
         };
         let frames = match missing {
             0 => frames,
-            _ => Frames::Own(without_oldest(frames.bytes(arena), missing, &mut self.counters)),
+            _ => Frames::Own(without_oldest(&frames.bytes(arena), missing, &mut self.counters)),
         };
         match (compress, &mut peer.deflate, frames) {
             (Compress::Allow, Some(deflate), frames) => {
                 peer.output.append_about(size, &mut self.pool, |out| {
-                    deflate.compress(frames.bytes(arena), &mut self.deflaters, out);
+                    deflate.compress(&frames.bytes(arena), &mut self.deflaters, out);
                 });
             }
             (_, _, Frames::Arena(range)) => peer.output.append(&arena[range], &mut self.pool),
             (_, _, Frames::Own(frame)) => peer.output.push(frame),
+            (_, _, Frames::Lent(frame)) => peer.output.push_lent(frame),
         }
         peer.account(size); // not before: until now these bytes were among those in the queue
     }

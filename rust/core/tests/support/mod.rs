@@ -424,6 +424,15 @@ pub(crate) fn end(code: handy_ws_core::proto::CloseCode, reason: &str, cause: Cl
 }
 
 /// Waits for a condition that no event announces.
+/// Waits until the loop has taken everything that was sent, and has flushed it: the first answer
+/// may come out of a turn that has begun before.
+pub(crate) fn settle(reader: &mut Client) {
+    for _ in 0..2 {
+        reader.send(Opcode::Ping, b"");
+        while reader.read_frame().0 != 0x8A {}
+    }
+}
+
 pub(crate) fn wait_until(condition: impl Fn() -> bool) {
     assert!(poll(PATIENCE, condition), "it did not come true in time");
 }

@@ -1,10 +1,11 @@
 //! The pieces that an output consists of, and the frames in them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::proto::server_frames;
+use crate::proto::{frame_around, server_frames};
 
-use super::BufferPool;
+use super::{BufferPool, LentFrame};
 
 /// A run of whole frames, or the response to the handshake.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) enum Bytes {
     Own(Vec<u8>),
     /// Others have it too, and it is never changed.
     Shared(Arc<[u8]>),
+    /// One message, which is not in one place.
+    Lent(Box<LentFrame>),
 }
 
 impl Chunk {
@@ -28,44 +31,87 @@ impl Chunk {
         Self { bytes, start: 0 }
     }
 
+    /// What stands in one place; of a lent frame nothing does.
     pub(super) fn all(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Response(bytes) | Bytes::Own(bytes) => bytes,
             Bytes::Shared(bytes) => bytes,
+            Bytes::Lent(_) => &[],
         }
     }
 
-    /// What is to be sent yet.
-    pub(super) fn rest(&self) -> &[u8] {
-        &self.all()[self.start..]
+    /// What is to be sent yet, in two places at most.
+    pub(super) fn rest(&self) -> [&[u8]; 2] {
+        match &self.bytes {
+            Bytes::Lent(frame) => frame.parts_from(self.start),
+            Bytes::Response(_) | Bytes::Own(_) | Bytes::Shared(_) => {
+                [&self.all()[self.start..], &[]]
+            }
+        }
+    }
+
+    /// Bytes of the rest.
+    pub(super) fn left(&self) -> usize {
+        self.len() - self.start
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match &self.bytes {
+            Bytes::Lent(frame) => frame.len(),
+            Bytes::Response(_) | Bytes::Own(_) | Bytes::Shared(_) => self.all().len(),
+        }
+    }
+
+    /// The frame of which a part is sent, if a frame begins at `boundary`; an empty range if there
+    /// is none.
+    pub(super) fn begun(&self, boundary: usize) -> Range<usize> {
+        match &self.bytes {
+            Bytes::Response(_) => 0..0,
+            Bytes::Own(_) | Bytes::Shared(_) => {
+                let frame = frame_around(&self.all()[boundary..], self.start - boundary);
+                boundary + frame.start..boundary + frame.end
+            }
+            Bytes::Lent(_) if self.start == boundary => boundary..boundary,
+            Bytes::Lent(frame) => 0..frame.len(),
+        }
+    }
+
+    /// The messages whose frames stand behind `boundary`.
+    pub(super) fn messages(&self, boundary: usize) -> Dropped {
+        match &self.bytes {
+            Bytes::Own(_) | Bytes::Shared(_) => Dropped::all_of(&self.all()[boundary..]),
+            Bytes::Lent(frame) if boundary == 0 => frame.as_dropped(),
+            Bytes::Response(_) | Bytes::Lent(_) => Dropped::default(),
+        }
     }
 
     /// Takes the frame out that is the first of the rest, if the rest begins with one.
     pub(super) fn pop_frame(&mut self) -> Option<Popped> {
-        let frame = server_frames(self.rest()).next()?;
-        let size = frame.bytes.len();
-        let popped = if frame.opcode.is_control() {
-            Popped::Control(frame.bytes.to_vec())
-        } else {
-            Popped::Message(size)
+        let popped = match &self.bytes {
+            Bytes::Lent(frame) => (self.start == 0).then(|| Popped::Message(frame.len()))?,
+            Bytes::Response(_) | Bytes::Own(_) | Bytes::Shared(_) => {
+                let frame = server_frames(&self.all()[self.start..]).next()?;
+                if frame.opcode.is_control() {
+                    Popped::Control(frame.bytes.to_vec())
+                } else {
+                    Popped::Message(frame.bytes.len())
+                }
+            }
         };
-        self.start += size;
+        self.start += popped.size();
         Some(popped)
     }
 
     /// Drops the frames behind `end`; the response to the handshake is none.
     pub(super) fn cut(&mut self, end: usize) -> Dropped {
-        let dropped = match &self.bytes {
-            Bytes::Response(_) => return Dropped::default(),
-            Bytes::Own(bytes) => Dropped::all_of(&bytes[end..]),
-            Bytes::Shared(bytes) => Dropped::all_of(&bytes[end..]),
-        };
+        let dropped = self.messages(end);
         match &mut self.bytes {
             Bytes::Own(bytes) => bytes.truncate(end),
             Bytes::Shared(bytes) if end < bytes.len() => {
                 self.bytes = Bytes::Own(bytes[..end].to_vec());
             }
-            Bytes::Response(_) | Bytes::Shared(_) => {}
+            Bytes::Lent(_) if end == 0 => self.bytes = Bytes::Own(Vec::new()),
+            Bytes::Response(_) | Bytes::Shared(_) | Bytes::Lent(_) => {}
         }
         dropped
     }
@@ -82,6 +128,15 @@ pub(super) enum Popped {
     /// With the size of its frame.
     Message(usize),
     Control(Vec<u8>),
+}
+
+impl Popped {
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(size) => *size,
+            Self::Control(frame) => frame.len(),
+        }
+    }
 }
 
 /// Text and binary messages that will not be sent.

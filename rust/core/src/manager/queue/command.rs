@@ -1,5 +1,6 @@
 //! What can be asked of the loop, and how it waits for it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::tls::Session;
 
 use super::super::admission::Permit;
 use super::super::connection::{CloseCause, Compress};
-use super::super::output::Dropped;
+use super::super::output::{Dropped, LentFrame};
 use super::super::peer::Stage;
 
 /// What is usual, an arena keeps and as much again; but not less than this, nor more.
@@ -87,14 +88,33 @@ pub(in super::super) enum Frames {
     Arena(Range<usize>),
     /// A large one, in its own buffer.
     Own(Vec<u8>),
+    /// A message whose payload is lent.
+    Lent(Box<LentFrame>),
 }
 
 impl Frames {
-    /// Where they stand, given the arena that they came with.
-    pub(in super::super) fn bytes<'a>(&'a self, arena: &'a [u8]) -> &'a [u8] {
+    pub(in super::super) fn len(&self) -> usize {
         match self {
-            Self::Arena(range) => &arena[range.clone()],
-            Self::Own(frame) => frame,
+            Self::Arena(range) => range.len(),
+            Self::Own(frame) => frame.len(),
+            Self::Lent(frame) => frame.len(),
+        }
+    }
+
+    /// Their bytes, given the arena that they came with; a copy of those that are lent.
+    pub(in super::super) fn bytes<'a>(&'a self, arena: &'a [u8]) -> Cow<'a, [u8]> {
+        match self {
+            Self::Arena(range) => Cow::Borrowed(&arena[range.clone()]),
+            Self::Own(frame) => Cow::Borrowed(frame),
+            Self::Lent(frame) => Cow::Owned(frame.to_vec()),
+        }
+    }
+
+    /// What dropping all of them comes to.
+    pub(in super::super) fn as_dropped(&self, arena: &[u8]) -> Dropped {
+        match self {
+            Self::Lent(frame) => frame.as_dropped(),
+            Self::Arena(_) | Self::Own(_) => Dropped::all_of(&self.bytes(arena)),
         }
     }
 }
@@ -169,7 +189,7 @@ impl<C> Commands<C> {
             if let Command::Send { address, frames, messages: _ } = command
                 && let Audience::One(_) = address.audience
             {
-                messages += Dropped::all_of(frames.bytes(&self.arena));
+                messages += frames.as_dropped(&self.arena);
             }
         }
         messages

@@ -6,7 +6,7 @@ use crate::proto::{self, Opcode};
 
 use super::super::SlowConsumer;
 use super::super::connection::{CloseCause, Closed, Compress, Link, Sent};
-use super::super::output::Dropped;
+use super::super::output::{Dropped, Lent, LentFrame};
 use super::super::sync::MutexGuard;
 use super::{
     ARENA_FRAME_SIZE, Address, Audience, Command, Commands, Frames, Queue, State, Target,
@@ -18,11 +18,12 @@ impl<C> Queue<C> {
         &self,
         link: &Link,
         opcode: Opcode,
-        payload: &[u8],
+        body: Body<'_>,
         compress: Compress,
     ) -> Result<Sent, Closed> {
-        let size = proto::encoded_size(payload.len());
-        let own = own_frame(opcode, payload);
+        let compress = if link.compresses { compress } else { Compress::Never };
+        let frame = Frame::new(opcode, body, compress);
+        let size = frame.size();
         let mut state = self.lock();
         if !link.open.load(Ordering::Relaxed) {
             return Err(Closed);
@@ -38,10 +39,8 @@ impl<C> Queue<C> {
         }
         link.buffered.fetch_add(size, Ordering::Relaxed);
         self.note_queued(&state, link, size);
-        let audience = Audience::One(link.target());
-        let compress = if link.compresses { compress } else { Compress::Never };
-        let address = Address { audience, compress };
-        self.push_frame(&mut state.commands, address, opcode, payload, own);
+        let address = Address { audience: Audience::One(link.target()), compress };
+        self.push_frame(&mut state.commands, address, opcode, frame);
         wake(state);
         Ok(if presses { Sent::Backpressure } else { Sent::Queued })
     }
@@ -100,8 +99,8 @@ impl<C> Queue<C> {
         except: Option<Target>,
         compress: Compress,
     ) -> Sent {
-        let size = proto::encoded_size(payload.len());
-        let own = own_frame(opcode, payload);
+        let frame = Frame::new(opcode, Body::Copied(payload), compress);
+        let size = frame.size();
         let mut state = self.lock();
         if state.waker.is_none() {
             return Sent::Queued;
@@ -114,7 +113,7 @@ impl<C> Queue<C> {
         }
         state.commands.broadcast_bytes = waiting;
         let address = Address { audience: Audience::All { except }, compress };
-        self.push_frame(&mut state.commands, address, opcode, payload, own);
+        self.push_frame(&mut state.commands, address, opcode, frame);
         wake(state);
         if waiting > self.broadcast_limit / 2 { Sent::Backpressure } else { Sent::Queued }
     }
@@ -125,13 +124,11 @@ impl<C> Queue<C> {
         commands: &mut Commands<C>,
         address: Address,
         opcode: Opcode,
-        payload: &[u8],
-        own: Option<Vec<u8>>,
+        frame: Frame<'_>,
     ) {
-        match own {
-            None => commands.push_small(address, opcode, payload, self.run_limit),
-            Some(frame) => {
-                let frames = Frames::Own(frame);
+        match frame {
+            Frame::Small(payload) => commands.push_small(address, opcode, payload, self.run_limit),
+            Frame::Large(frames) => {
                 let messages = 1; // a control frame is never large
                 commands.list.push(Command::Send { address, frames, messages });
             }
@@ -145,16 +142,53 @@ fn queued<C>(state: &State<C>, link: &Link) -> usize {
     if is_current { link.queued.load(Ordering::Relaxed) } else { 0 }
 }
 
-/// A large frame, encoded before any lock is taken; `None` if it is a small one.
-#[inline]
-fn own_frame(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
-    let size = proto::encoded_size(payload.len());
-    (size > ARENA_FRAME_SIZE).then(|| encoded(opcode, payload, size))
+/// The payload of a message to one connection.
+pub(in super::super) enum Body<'a> {
+    Copied(&'a [u8]),
+    /// Unless it is compressed, it is not copied.
+    Lent(Lent),
+}
+
+/// A frame on its way into the queue, made as far as that can be done before any lock is taken.
+enum Frame<'a> {
+    /// To be encoded into the arena.
+    Small(&'a [u8]),
+    Large(Frames),
+}
+
+impl<'a> Frame<'a> {
+    #[inline]
+    fn new(opcode: Opcode, body: Body<'a>, compress: Compress) -> Self {
+        match body {
+            Body::Copied(payload) if proto::encoded_size(payload.len()) <= ARENA_FRAME_SIZE => {
+                Self::Small(payload)
+            }
+            body => Self::Large(large(opcode, body, compress)),
+        }
+    }
+
+    #[inline]
+    fn size(&self) -> usize {
+        match self {
+            Self::Small(payload) => proto::encoded_size(payload.len()),
+            Self::Large(frames) => frames.len(),
+        }
+    }
 }
 
 #[inline(never)]
-fn encoded(opcode: Opcode, payload: &[u8], size: usize) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(size);
+fn large(opcode: Opcode, body: Body<'_>, compress: Compress) -> Frames {
+    match (body, compress) {
+        (Body::Copied(payload), _) => encoded(opcode, payload),
+        (Body::Lent(payload), Compress::Allow) => encoded(opcode, (*payload).as_ref()),
+        (Body::Lent(payload), Compress::Never) => {
+            Frames::Lent(Box::new(LentFrame::new(opcode, payload)))
+        }
+    }
+}
+
+fn encoded(opcode: Opcode, payload: &[u8]) -> Frames {
+    let mut frame = Vec::with_capacity(proto::encoded_size(payload.len()));
     proto::encode_frame(&mut frame, opcode, payload);
-    frame
+    Frames::Own(frame)
 }
