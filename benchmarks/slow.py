@@ -287,7 +287,7 @@ def main() -> None:
     arguments.add_argument("--silent", type=whole_number, default=10, help="of them never read")
     arguments.add_argument("--limit", type=whole_number, default=1 << 20, help="send_queue_limit")
     arguments.add_argument("--rounds", type=whole_number, default=15)
-    arguments.add_argument("--broadcasts", type=whole_number, default=120, help="in each turn")
+    arguments.add_argument("--broadcasts", type=whole_number, default=480, help="in each turn")
     arguments.add_argument("--depth", type=whole_number, default=4, help="broadcasts in flight")
     options = arguments.parse_args()
     raise_file_limit(2 * options.connections + 100)

@@ -246,8 +246,8 @@ impl WebSocketConnection {
     }
 
     /// Queue a text message (handy-httpd's `sendTextMessage`). Any thread may call this; it never
-    /// blocks. The payload is copied. Where compression was agreed on and the message is long
-    /// enough, it is compressed, unless `compress` is false.
+    /// blocks. Where compression was agreed on and the message is long enough, it is compressed,
+    /// unless `compress` is false.
     ///
     /// Returns `SendResult.QUEUED`, `BACKPRESSURE` (queued, and more than half of
     /// `send_queue_limit` waits) or `DROPPED` (over the limit: what then happens to the connection
@@ -271,7 +271,8 @@ impl WebSocketConnection {
         self.result(py, sent)
     }
 
-    /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`). As
+    /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`), as it is
+    /// now: of long `bytes` a reference is kept until they are sent, all else is copied. As
     /// `send_text` otherwise.
     #[pyo3(signature = (payload, *, compress = true))]
     fn send_binary<'py>(
