@@ -21,7 +21,7 @@ use crate::proto::Opcode;
 
 use super::Config;
 use super::connection::{Closed, Compress, Link, Sent};
-use super::queue::{Command, Commands, Queue};
+use super::queue::{Body, Command, Commands, Queue};
 use super::sync::Waker;
 use super::sync::model::Bell;
 
@@ -46,7 +46,7 @@ struct Sender {
 impl Sender {
     fn send(&self, sender: u8, number: u8) -> Result<Sent, Closed> {
         let payload = [sender, number];
-        self.queue.send(&self.link, Opcode::Binary, &payload, Compress::Never)
+        self.queue.send(&self.link, Opcode::Binary, Body::Copied(&payload), Compress::Never)
     }
 
     /// Sends until nothing is accepted any more, `count` messages at most, and returns how many
@@ -106,7 +106,8 @@ impl Taker {
             match command {
                 Command::Send { frames, .. } => {
                     assert_eq!(self.closes, 0, "sent behind a CLOSE");
-                    let frames = frames.bytes(&commands.arena).chunks_exact(FRAME_SIZE);
+                    let bytes = frames.bytes(&commands.arena);
+                    let frames = bytes.chunks_exact(FRAME_SIZE);
                     assert!(frames.remainder().is_empty());
                     self.messages.extend(frames.map(|frame| (frame[2], frame[3])));
                 }
