@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.http.differential.expect import expect
 from tests.http.differential.ours import read
 from tests.http.differential.outcome import Expected, Outcome, exactly
-from tests.http.differential.server import over_sockets
+from tests.http.differential.server import Way, is_expected
 
 if TYPE_CHECKING:
     from tests.http.differential.streams import Stream
@@ -26,17 +26,32 @@ class Opinions:
     def complaints(self) -> list[str]:
         """Return what is to be said if one of ours is not what all the others expect."""
         wrong = [
-            f"  {name}:\n{outcome.describe()}\n  but {judge}:\n{expected.describe()}"
+            (name, outcome, judge)
             for name, outcome in self.ours.items()
             for judge, expected in self.expected.items()
             if not expected.allows(outcome)
         ]
+        return self._told(wrong)
+
+    def about_server(self, outcome: Outcome, way: Way) -> list[str]:
+        """Return what is to be said if a server does something else."""
+        wrong = [
+            (f"handy_ws, a server, bodies {way.value}", outcome, judge)
+            for judge, expected in self.expected.items()
+            if not is_expected(outcome, expected, way)
+        ]
+        return self._told(wrong)
+
+    def _told(self, wrong: list[tuple[str, Outcome, str]]) -> list[str]:
         if not wrong:
             return []
-        stream = self.stream
+        lines = [self.stream.describe()]
+        for name, outcome, judge in wrong:
+            lines += [f"  {name}:", outcome.describe()]
+            lines += [f"  but {judge}:", self.expected[judge].describe()]
         again = "python -m tests.http.differential.run"
-        again += f" --seed {stream.seed} --only {stream.index}"
-        return ["\n".join([stream.describe(), *wrong, f"  again: {again}"])]
+        lines.append(f"  again: {again} --seed {self.stream.seed} --only {self.stream.index}")
+        return ["\n".join(lines)]
 
 
 def opinions(stream: Stream) -> Opinions:
@@ -50,9 +65,3 @@ def opinions(stream: Stream) -> Opinions:
         "handy_ws, in pieces": read(stream.data, stream.cuts),
     }
     return Opinions(stream, expected, used, ours)
-
-
-def with_server(asked: Opinions, outcome: Outcome) -> Opinions:
-    """Add what a server makes of the same stream: all that can be seen from outside."""
-    expected = {judge: over_sockets(each) for judge, each in asked.expected.items()}
-    return Opinions(asked.stream, expected, asked.used, {"handy_ws, a server": outcome})

@@ -31,23 +31,24 @@ def expect(data: bytes) -> tuple[Expected, list[str]]:
             used.append(EMPTY_LINES.name)
         if not rest:
             return Expected(tuple(requests), frozenset({End.COMPLETE})), used
-        reading, applied = _read(rest, used)
+        message = Message(rest)
+        reading, applied = _read(message, used)
         if reading.request is None or applied:
             end = _end(reading, applied, used)
-            return dataclasses.replace(end, requests=tuple(requests)), used
-        request = _with_host(reading.request, Message(rest).authority, used)
+            begun = (message.method, message.target)
+            return dataclasses.replace(end, requests=tuple(requests), begun=begun), used
+        request = _with_host(reading.request, message.authority, used)
         requests.append(request)
         if not _persists(request, used):
             return Expected(tuple(requests), frozenset({End.CLOSED})), used
         data = reading.rest
 
 
-def _read(data: bytes, used: list[str]) -> tuple[Reading, list[Difference]]:
+def _read(message: Message, used: list[str]) -> tuple[Reading, list[Difference]]:
     """Ask h11 about one request, and see which differences apply to it."""
-    message = Message(data)
     asked = message.without_space_behind_sizes()
     reading = read_request(asked)
-    if asked != data and reading.request is not None:
+    if asked != message.data and reading.request is not None:
         used.append(SPACE.name)
     return reading, [difference for difference in DIFFERENCES if difference.applies(message)]
 

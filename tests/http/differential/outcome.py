@@ -61,6 +61,8 @@ class Expected:
     requests: tuple[Request, ...]
     ends: frozenset[End]
     statuses: frozenset[int] = frozenset()  # of a refusal
+    # Method and target of one that follows and is not handed out, if they are known.
+    begun: tuple[bytes, bytes] | None = None
 
     def allows(self, outcome: Outcome) -> bool:
         """Whether an outcome is one of those that are expected."""

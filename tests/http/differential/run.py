@@ -17,16 +17,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.http.differential.compare import opinions, with_server
+from tests.http.differential.compare import opinions
 from tests.http.differential.differences import CORRECTIONS, DIFFERENCES
 from tests.http.differential.outcome import End
-from tests.http.differential.server import running
+from tests.http.differential.server import Way, running
 from tests.http.differential.streams import generate
 
 if TYPE_CHECKING:
     from tests.http.differential.compare import Opinions
-    from tests.http.differential.outcome import Outcome
     from tests.http.differential.server import Servers
+    from tests.http.differential.streams import Stream
 
 _CHUNK: Final = 1000  # streams that a process does at a time
 _PARALLEL: Final = 16  # connections at a time
@@ -80,18 +80,18 @@ def play(servers: Servers, seed: int, indices: range) -> Tally:
     for start in range(indices.start, indices.stop, _PARALLEL):
         numbers = range(start, min(start + _PARALLEL, indices.stop))
         streams = [generate(seed, index) for index in numbers]
-        exchanges = [servers.begin(stream) for stream in streams]
+        exchanges = [servers.begin(stream, _way(stream)) for stream in streams]
         everybody = [opinions(stream) for stream in streams]
         outcomes = [exchange.finish() for exchange in exchanges]
         for asked, outcome in zip(everybody, outcomes, strict=True):
             tally.note(asked)
-            tally.complaints += complaints(asked, outcome)
+            tally.complaints += asked.complaints()
+            tally.complaints += asked.about_server(outcome, _way(asked.stream))
     return tally
 
 
-def complaints(asked: Opinions, outcome: Outcome) -> list[str]:
-    """Return what is wrong with what is read without a server, or else with what one did."""
-    return asked.complaints() or with_server(asked, outcome).complaints()
+def _way(stream: Stream) -> Way:
+    return list(Way)[stream.index % len(Way)]
 
 
 def _work(task: tuple[int, range]) -> Tally:
@@ -132,17 +132,20 @@ def _show(seed: int, index: int) -> int:
     """Play one stream, and print everything about it."""
     stream = generate(seed, index)
     asked = opinions(stream)
-    with running() as servers:
-        outcome = servers.play(stream)
+    complaints = asked.complaints()
     print(stream.describe())
-    for name, ours in {**asked.ours, "handy_ws, a server": outcome}.items():
+    for name, ours in asked.ours.items():
         print(f"  {name}:\n{ours.describe()}")
+    with running() as servers:
+        for way in Way:
+            outcome = servers.play(stream, way)
+            complaints += asked.about_server(outcome, way)
+            print(f"  handy_ws, a server, bodies {way.value}:\n{outcome.describe()}")
     for judge, expected in asked.expected.items():
         print(f"  {judge}:\n{expected.describe()}")
     print("  listed differences:", ", ".join(asked.used) or "none")
-    differs = bool(complaints(asked, outcome))
-    print("  DIFFERENT" if differs else "  no difference")
-    return 1 if differs else 0
+    print("  DIFFERENT" if complaints else "  no difference")
+    return 1 if complaints else 0
 
 
 def _options() -> argparse.Namespace:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.http.differential.compare import Opinions, opinions, with_server
+from tests.http.differential.compare import Opinions, opinions
 from tests.http.differential.expect import expect
 from tests.http.differential.mutants import MUTANTS, Mutant, alive
 from tests.http.differential.ours import read
 from tests.http.differential.outcome import End, Expected, Outcome, Request
-from tests.http.differential.server import outcome_of
+from tests.http.differential.server import Way, outcome_of
 from tests.http.differential.streams import Stream, generate
 
 if TYPE_CHECKING:
@@ -108,11 +108,50 @@ def test_any_wrong_outcome_is_noticed(
             assert said in complaint
 
 
-def test_a_server_that_does_something_else_is_noticed(asked: Opinions) -> None:
+@pytest.mark.parametrize("way", [Way.WHOLE, Way.STREAMED])
+def test_a_server_that_does_something_else_is_noticed(asked: Opinions, way: Way) -> None:
     right = asked.ours["handy_ws, whole"]
-    assert with_server(asked, right).complaints() == []
+    assert asked.about_server(right, way) == []
     for name in CHANGES.keys() - {"incomplete"}:  # that cannot be seen from outside
-        assert with_server(asked, CHANGES[name](right)).complaints(), name
+        (complaint,) = asked.about_server(CHANGES[name](right), way)
+        assert f"bodies {way.value}" in complaint
+
+
+def test_a_server_that_takes_an_unread_body_for_requests_is_noticed(asked: Opinions) -> None:
+    right = asked.ours["handy_ws, whole"]
+    bare = [replace(request, body=b"") for request in right.requests]
+    for count in range(len(bare) + 1):
+        for end in (End.COMPLETE, End.CLOSED):
+            assert asked.about_server(Outcome(tuple(bare[:count]), end), Way.UNREAD) == []
+    smuggled = Request(b"GET", b"/smuggled", b"1.1", ((b"host", b"a"),), b"")
+    for count in range(len(bare) + 1):
+        outcome = Outcome((*bare[:count], smuggled), End.COMPLETE)
+        assert len(asked.about_server(outcome, Way.UNREAD)) == 1
+
+
+def test_a_server_that_answers_for_all_of_it_before_the_body_comes_has_to_close(
+    streams: list[Stream],
+) -> None:
+    data = b"OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n"
+    data += b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+    asked = opinions(replace(streams[0], data=data, intended=None))
+    options = Request(b"OPTIONS", b"*", b"", (), b"")
+    smuggled = Request(b"GET", b"/smuggled", b"1.1", ((b"host", b"a"),), b"")
+    closed = Outcome((options,), End.CLOSED)
+    assert asked.about_server(closed, Way.STREAMED) == []
+    assert len(asked.about_server(closed, Way.WHOLE)) == 1
+    for end in (End.COMPLETE, End.CLOSED):
+        outcome = Outcome((options, smuggled), end)
+        assert all(len(asked.about_server(outcome, way)) == 1 for way in Way)
+
+
+def test_a_server_that_skips_what_it_must_refuse_is_noticed(streams: list[Stream]) -> None:
+    data = b"GET /1 HTTP/1.1\r\nHost: a\r\nA: b\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+    asked = opinions(replace(streams[0], data=data, intended=None))
+    fields = ((b"host", b"a"),)
+    for target, noticed in [(b"/1", False), (b"/2", True)]:
+        outcome = Outcome((Request(b"GET", target, b"1.1", fields, b""),), End.CLOSED)
+        assert bool(asked.about_server(outcome, Way.UNREAD)) == noticed
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 501, 505])
