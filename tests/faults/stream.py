@@ -153,6 +153,11 @@ class Stream:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
+    def describe(self) -> str:
+        """Return what may explain that nothing comes, for people."""
+        state = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return f"TCP state {state}, ended {self.ended}, {len(self.unread)} bytes unread"
+
     def close(self) -> None:
         """Close the socket, once or twice."""
         if self.socket.fileno() >= 0:

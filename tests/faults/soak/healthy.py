@@ -7,6 +7,7 @@ and of what is sent to it alone go up one by one. Whatever else happens is a com
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -95,9 +96,15 @@ class Healthy:
             yield from self._be_there()
             scene.finished += 1
         except (EOFError, OSError, Refused, ValueError) as error:
-            scene.complaints.append(f"{error!r} after {self._next} of {self._sent}")
+            scene.complaints.append(self._complaint(error))
         finally:
             self._stream.close()
+
+    def _complaint(self, error: Exception) -> str:
+        where = " > ".join(call.name for call in traceback.extract_tb(error.__traceback__))
+        waits = f"{len(self._echoes)} echoes and {len(self._pings)} PONGs missing"
+        talk = f"{self._next} of {self._sent}, {waits}"
+        return f"{error!r} in {where} after {talk}; {self._stream.describe()}"
 
     def _be_there(self) -> Task[None]:
         self._scene.open += 1
