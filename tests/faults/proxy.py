@@ -97,6 +97,8 @@ class Link:
         self._ends = {client: (self.up, self.down), server: (self.down, self.up)}
         self._proxy = proxy
         self._ends_at = time.monotonic() + proxy.life()
+        self._looked_at = 0.0
+        """When it was last decided which ends to wait for."""
 
     def cut(self) -> None:
         """Reset both connections, in the middle of whatever it is."""
@@ -125,13 +127,13 @@ class Link:
 
     def wakes_at(self) -> float:
         """When there is something to do, whatever happens."""
-        now = time.monotonic()
-        # What is due already waits for the sink, which will tell.
-        waits = [due for due in (self.up.due(), self.down.due()) if due > now]
+        # What was due already waits for the sink, which will tell. What has become due since then
+        # does not: it would wait for ever if nothing else happens.
+        waits = [due for due in (self.up.due(), self.down.due()) if due > self._looked_at]
         return min([self._ends_at, *waits])
 
     def _watch(self, selector: selectors.BaseSelector) -> None:
-        now = time.monotonic()
+        self._looked_at = now = time.monotonic()
         for end, (outward, inward) in self._ends.items():
             mask = selectors.EVENT_READ if outward.can_read() else 0
             mask |= selectors.EVENT_WRITE if inward.due() <= now else 0

@@ -54,6 +54,19 @@ def test_it_passes_everything_on_in_both_directions_and_the_fin(listener: socket
             assert proxy.link(0).up.passed == 10_000
 
 
+def test_what_becomes_due_while_it_decides_how_long_to_wait_is_passed_on(
+    listener: socket.socket,
+) -> None:
+    with Proxy(listener.getsockname()) as proxy:
+        client, server = connect(proxy, listener)
+        with client, server:
+            link = proxy.link(0)
+            for number in range(4000):
+                link.up.delay = number % 200 * 1e-6
+                client.sendall(b"x")
+                assert server.recv(1) == b"x"  # nothing else happens that could wake it
+
+
 def test_it_delays_what_it_passes_on(listener: socket.socket) -> None:
     with Proxy(listener.getsockname(), delay=0.1) as proxy:
         client, server = connect(proxy, listener)
