@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from handy_ws import WebSocketBinaryMessage, WebSocketManager, WebSocketTextMessage
 
 _SHORT = 4096
+#: No limit that matters: 16 messages of 1 MiB may be on their way to a client.
+SEND_QUEUE_LIMIT = 64 << 20
 
 
 class Echo(WebSocketMessageHandler):
@@ -118,7 +120,11 @@ def main() -> None:
     ping_interval = arguments.pop("ping_interval")
     given = {name: value for name, value in arguments.items() if value is not None}
     compression = CompressionConfig(**given) if compress else None
-    websocket = WebSocketConfig(compression=compression, ping_interval=ping_interval)
+    websocket = WebSocketConfig(
+        compression=compression,
+        ping_interval=ping_interval,
+        send_queue_limit=SEND_QUEUE_LIMIT,
+    )
     config = ServerConfig(port=0, tls=TlsConfig(*files) if files[0] else None, websocket=websocket)
     handler = HANDLERS[does]()
     with HttpServer(WebSocketHandler(handler), config) as server:
