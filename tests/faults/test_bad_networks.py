@@ -14,11 +14,9 @@ from tests.faults.proxy import Proxy
 from tests.process import open_descriptors
 from tests.websocket.answering import Answering
 from tests.websocket.raw_websocket import BINARY, PING, PONG, TEXT, RawWebSocket, frame
-from tests.websocket.recorder import PATIENCE, Echo, Recorder
+from tests.websocket.recorder import PATIENCE, Echo, Recorder, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.websocket.conftest import Serve
 
 pytestmark = pytest.mark.alone
@@ -80,14 +78,6 @@ def test_a_link_that_is_cut_ends_its_connection_and_no_other(serve: Serve, where
             client.socket.close()
             pong(other)
         wait_until(lambda: open_descriptors() <= before)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again, since nobody tells."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_a_network_that_stalls_costs_its_clients_only(serve: Serve) -> None:

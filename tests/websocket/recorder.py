@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import queue
+import time
 from typing import TYPE_CHECKING, Any
 
 from handy_ws import WebSocketMessageHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from handy_ws import (
         WebSocketBinaryMessage,
         WebSocketCloseMessage,
@@ -18,6 +21,14 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 
 Event = tuple[str, Any]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again, since nobody tells."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 class Recorder(WebSocketMessageHandler):

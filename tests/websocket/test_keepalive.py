@@ -19,10 +19,10 @@ from handy_ws import CloseCause, WebSocketConfig, WebSocketMessageHandler
 
 from tests.websocket.answering import Answering
 from tests.websocket.raw_websocket import PATIENCE, PING, PONG, RawWebSocket, frame
-from tests.websocket.recorder import Recorder
+from tests.websocket.recorder import Recorder, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Self
 
     from handy_ws import WebSocketTextMessage
@@ -77,13 +77,6 @@ class Process:
     def _read_line(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_latency_is_that_of_the_last_answered_ping(serve: Serve) -> None:

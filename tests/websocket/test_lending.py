@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pytest
 from handy_ws import ConnectionClosed, SendResult, WebSocketConfig
 
 from tests.websocket.raw_websocket import BINARY, TEXT, Frame, RawWebSocket
-from tests.websocket.recorder import PATIENCE, Echo, Recorder
+from tests.websocket.recorder import Echo, Recorder, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +32,6 @@ def connect(
     server = serve(recorder, config or WebSocketConfig(send_queue_limit=LIMIT))
     client = RawWebSocket.open(server.address)
     return client, recorder.next("established")
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def ascii_of(size: int) -> str:
