@@ -15,7 +15,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::crew::Crew;
-use crate::lending::{is_lent, lend_bytes, lend_text};
+use crate::lending;
 use crate::names;
 use crate::payload::{compression, with_bytes};
 use crate::source::Source;
@@ -262,13 +262,7 @@ impl WebSocketConnection {
         payload: &Bound<'py, PyString>,
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let (text, compress) = (payload.to_str()?, compression(compress));
-        let sent = if is_lent(payload, text.len()) {
-            self.core.lend_text(lend_text(payload)?, compress)
-        } else {
-            self.core.send_text(text, compress)
-        };
-        self.result(py, sent)
+        self.result(py, lending::send_text(&self.core, payload, compression(compress))?)
     }
 
     /// Queue a binary message of any bytes-like object (handy-httpd's `sendBinaryMessage`), as it is
@@ -282,15 +276,8 @@ impl WebSocketConnection {
         compress: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let compress = compression(compress);
-        let sent = with_bytes(payload, |payload| {
-            let bytes = payload.as_bytes();
-            if is_lent(payload, bytes.len()) {
-                self.core.lend_binary(lend_bytes(payload), compress)
-            } else {
-                self.core.send_binary(bytes, compress)
-            }
-        })?;
-        self.result(py, sent)
+        let send = |payload: &_| lending::send_binary(&self.core, payload, compress);
+        self.result(py, with_bytes(payload, send)?)
     }
 
     /// Queue a PING with up to 125 bytes (RFC 6455 section 5.5.2). As `send_text` otherwise.

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use handy_ws_core::manager::Lent;
+use handy_ws_core::manager::{Closed, Compress, Connection, Sent};
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -34,19 +34,39 @@ impl<T: AsRef<[u8]>> Drop for Loan<T> {
     }
 }
 
+/// Sends a text message, whose payload is lent if it is long.
+pub(crate) fn send_text<C>(
+    connection: &Connection<C>,
+    payload: &Bound<'_, PyString>,
+    compress: Compress,
+) -> PyResult<Result<Sent, Closed>> {
+    let text = payload.to_str()?;
+    if !is_lent(payload, text.len()) {
+        return Ok(connection.send_text(text, compress));
+    }
+    let loan = Loan(PyBackedStr::try_from(payload.clone())?);
+    Ok(connection.lend_text(Box::new(loan), compress))
+}
+
+/// Sends a binary message, whose payload is lent if it is long.
+pub(crate) fn send_binary<C>(
+    connection: &Connection<C>,
+    payload: &Bound<'_, PyBytes>,
+    compress: Compress,
+) -> Result<Sent, Closed> {
+    let bytes = payload.as_bytes();
+    if !is_lent(payload, bytes.len()) {
+        return connection.send_binary(bytes, compress);
+    }
+    let loan = Loan(PyBackedBytes::from(payload.clone()));
+    connection.lend_binary(Box::new(loan), compress)
+}
+
 /// Whether a payload of so many bytes is lent. An object of a subclass may run code when it goes,
 /// and is copied.
 #[inline]
-pub(crate) fn is_lent<T: PyTypeInfo>(payload: &Bound<'_, T>, size: usize) -> bool {
+fn is_lent<T: PyTypeInfo>(payload: &Bound<'_, T>, size: usize) -> bool {
     size >= LENT_SIZE && payload.as_any().is_exact_instance_of::<T>()
-}
-
-pub(crate) fn lend_bytes(payload: &Bound<'_, PyBytes>) -> Lent {
-    Box::new(Loan(PyBackedBytes::from(payload.clone())))
-}
-
-pub(crate) fn lend_text(payload: &Bound<'_, PyString>) -> PyResult<Lent> {
-    Ok(Box::new(Loan(PyBackedStr::try_from(payload.clone())?)))
 }
 
 /// Whether it is time that somebody attaches, and lets go of what was returned.

@@ -30,7 +30,7 @@ pub(super) use command::{Address, Audience, Command, Commands, Frames, Target};
 pub(super) use sending::Body;
 
 /// Frames up to this size are copied into the arena, under the lock; larger ones are encoded into
-/// a buffer of their own before the lock is taken.
+/// a buffer of their own before the lock is taken. A frame around a lent payload is neither.
 const ARENA_FRAME_SIZE: usize = 64 * 1024;
 
 /// The manager's loop does not run: it has not been started, or it has stopped.
