@@ -7,10 +7,11 @@ use handy_ws_core::reception::{self, Parts, Reason};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::away::Away;
 use crate::tls::TlsStream;
 
 /// The object that came with a client, if somebody else has accepted it.
-pub(crate) type Owner = Option<Py<PyAny>>;
+pub(crate) type Owner = Option<Away<Py<PyAny>>>;
 
 /// A client that is to be answered.
 #[pyclass(frozen, get_all, module = "handy_ws._core")]
@@ -24,7 +25,7 @@ pub(crate) struct Arrival {
     /// Why it is to be answered: `"head"`, `"late"` or `"no TLS"`.
     reason: &'static str,
     /// What came with the client.
-    owner: Owner,
+    owner: Option<Py<PyAny>>,
 }
 
 impl Arrival {
@@ -39,6 +40,7 @@ impl Arrival {
             Reason::Late => "late",
             Reason::NotTls => "no TLS",
         };
+        let owner = owner.map(|owner| owner.clone_ref(py));
         let received = PyBytes::new(py, &received).unbind();
         Ok(Self { stream, address: host_and_port(address), received, reason, owner })
     }

@@ -1,8 +1,7 @@
 //! The callbacks of a message handler, looked up once.
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::names;
 
@@ -17,8 +16,8 @@ impl Callback {
     fn new(method: Bound<'_, PyAny>) -> PyResult<Self> {
         let py = method.py();
         let (function, receiver) = if method.get_type().is(names::method_class(py)?) {
-            let function = method.getattr(intern!(py, "__func__"))?;
-            (function, Some(method.getattr(intern!(py, "__self__"))?.unbind()))
+            let function = method.getattr("__func__")?;
+            (function, Some(method.getattr("__self__")?.unbind()))
         } else {
             (method, None)
         };
@@ -65,9 +64,9 @@ impl Callbacks {
         submit: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let base = names::message_handler_class(py)?;
-        let overridden = |name: &Bound<'py, PyString>| -> PyResult<Option<Bound<'py, PyAny>>> {
+        let overridden = |name: &str| -> PyResult<Option<Bound<'py, PyAny>>> {
             let method = handler.getattr(name)?;
-            let inherited = match method.getattr_opt(intern!(py, "__func__"))? {
+            let inherited = match method.getattr_opt("__func__")? {
                 Some(function) => function.is(&base.getattr(name)?),
                 None => false,
             };
@@ -75,13 +74,13 @@ impl Callbacks {
         };
         let callback = |name| overridden(name)?.map(|method| Callback::new(method)).transpose();
         Ok(Self {
-            on_connection_established: callback(intern!(py, "on_connection_established"))?,
-            on_text_message: callback(intern!(py, "on_text_message"))?,
-            on_binary_message: callback(intern!(py, "on_binary_message"))?,
-            on_close_message: callback(intern!(py, "on_close_message"))?,
-            on_drain: callback(intern!(py, "on_drain"))?,
-            on_connection_closed: callback(intern!(py, "on_connection_closed"))?,
-            on_error: overridden(intern!(py, "on_error"))?.map(Bound::unbind),
+            on_connection_established: callback("on_connection_established")?,
+            on_text_message: callback("on_text_message")?,
+            on_binary_message: callback("on_binary_message")?,
+            on_close_message: callback("on_close_message")?,
+            on_drain: callback("on_drain")?,
+            on_connection_closed: callback("on_connection_closed")?,
+            on_error: overridden("on_error")?.map(Bound::unbind),
             submit,
         })
     }

@@ -12,6 +12,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::PyString;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::away::Away;
 use crate::callbacks::Callbacks;
 use crate::calls;
 use crate::crew::Crew;
@@ -27,7 +28,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 /// What an adoption carries to the manager thread.
 pub(crate) struct Context {
     /// Shared, since without the interpreter there is no other reference.
-    pub(crate) callbacks: Arc<Py<Callbacks>>,
+    pub(crate) callbacks: Arc<Away<Py<Callbacks>>>,
     pub(crate) source: Source,
     pub(crate) subprotocol: Option<Arc<str>>,
     pub(crate) deflate: Option<Agreement>,

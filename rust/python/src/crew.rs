@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -177,8 +176,8 @@ fn warn_of_callbacks(py: Python<'_>, at_work: usize) -> PyResult<()> {
 
 /// Whether this is the end of the program, at which `concurrent.futures` takes nothing any more.
 fn interpreter_ends(py: Python<'_>) -> bool {
-    let flag = py.import(intern!(py, "threading")).and_then(|threading| {
-        threading.getattr(intern!(py, "_SHUTTING_DOWN"))?.is_truthy() // CPython's own
+    let flag = py.import("threading").and_then(|threading| {
+        threading.getattr("_SHUTTING_DOWN")?.is_truthy() // CPython's own
     });
     flag.unwrap_or(false)
 }

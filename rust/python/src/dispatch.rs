@@ -25,7 +25,7 @@ use crate::messages::{
 use crate::roster::{Roster, Slots};
 use crate::strand;
 use crate::timing::Stopwatch;
-use crate::{lending, logging, names};
+use crate::{away, logging, names};
 
 /// Calls the callbacks.
 pub(crate) struct Dispatcher {
@@ -47,7 +47,7 @@ impl Handler for Dispatcher {
         // The thread is Python's own, so that this re-attaches the thread state it has. Once the
         // interpreter finalizes there is nobody left to call.
         Python::try_attach(|py| {
-            lending::note_attached();
+            away::let_go(py);
             stopwatch.turn(asked, |stopwatch| {
                 if logging::is_pending() {
                     logging::deliver(py);
@@ -83,7 +83,7 @@ impl Handler for Dispatcher {
     }
 
     fn is_owed(&self) -> bool {
-        logging::is_pending() || self.crew.has_orphans() || lending::is_much_returned()
+        logging::is_pending() || self.crew.has_orphans() || away::is_much_returned()
     }
 }
 

@@ -7,6 +7,7 @@ use handy_ws_core::handshake;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::away::Away;
 use crate::callbacks::Callbacks;
 use crate::connection::Context;
 use crate::source::Source;
@@ -22,7 +23,7 @@ pub(crate) struct Gate {
 
 /// What the context of a connection is made of.
 pub(crate) struct Guide {
-    callbacks: Arc<Py<Callbacks>>,
+    callbacks: Arc<Away<Py<Callbacks>>>,
     /// The server's host and port.
     local_address: Arc<(String, u16)>,
 }
@@ -50,7 +51,7 @@ impl Gate {
             terms: Arc::clone(&self.terms),
             deferred: self.callbacks.get().is_deferred(),
             guide: Guide {
-                callbacks: Arc::new(self.callbacks.clone_ref(py)),
+                callbacks: Arc::new(Away::new(self.callbacks.clone_ref(py))),
                 local_address: Arc::clone(local_address),
             },
         }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod arrival;
+mod away;
 mod callbacks;
 mod calls;
 mod connection;
@@ -63,6 +64,9 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::logging::install();
+        // All classes exist by now, but this one, which nobody may make: PyO3 holds a lock while it
+        // makes one, and a child that was forked then would wait for it for ever.
+        module.py().get_type::<crate::strand::Run>();
         // What `on_error` gets when Rust code under a callback has panicked.
         module.add("PanicException", module.py().get_type::<PanicException>())
     }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::admission::{self, Admitted, Permit};
+use crate::away::Away;
 use crate::callbacks::Callbacks;
 use crate::connection::{Context, WebSocketConnection};
 use crate::dispatch::Dispatcher;
@@ -25,7 +26,7 @@ use crate::source::Source;
 use crate::terms::{self, Accepted};
 use crate::timing::{Stopwatch, Timings, seconds};
 use crate::tls::{TlsStream, take_descriptor};
-use crate::{calls, logging, names};
+use crate::{away, calls, logging, names};
 
 /// How much longer than all else the last callbacks on an executor may take when a server stops.
 const SHARE_OF_LAST_CALLBACKS: f64 = 0.05;
@@ -133,6 +134,7 @@ impl WebSocketManager {
             Ok(result) => {
                 crew.finish(py, life.until().filter(|_| result.is_ok()));
                 logging::deliver(py);
+                away::let_go(py);
                 life.roster.clear(); // of those that an error has left
                 result.map_err(names::loop_error)
             }
@@ -215,7 +217,7 @@ impl WebSocketManager {
         let accepted = accepted.get().core();
         let (subprotocol, deflate) = (accepted.subprotocol().cloned(), accepted.deflate());
         let deferred = callbacks.get().is_deferred();
-        let (callbacks, source) = (Arc::new(callbacks), Source::Made(source));
+        let (callbacks, source) = (Arc::new(Away::new(callbacks)), Source::Made(Away::new(source)));
         let context = Context { callbacks, source, subprotocol, deflate };
         self.check_process()?;
         self.handle

@@ -20,15 +20,23 @@ impl Name {
         Self { module, path, object: PyOnceLock::new() }
     }
 
+    /// The object. No lock is held while it is looked up: that may let other threads run, and if
+    /// one of them forked, the child would wait for the end for ever. `PyOnceLock::get_or_init` and
+    /// `pyo3::intern` hold one.
     fn get<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
-        let object = self.object.get_or_try_init(py, || {
-            let mut object = py.import(self.module)?.into_any();
-            for part in self.path.split('.') {
-                object = object.getattr(part)?;
+        loop {
+            if let Some(object) = self.object.get(py) {
+                return Ok(object.bind(py));
             }
-            PyResult::Ok(object.unbind())
-        })?;
-        Ok(object.bind(py))
+            // If another thread was faster, it has found the same.
+            let _ = self.object.set(py, self.look_up(py)?.unbind());
+        }
+    }
+
+    #[cold]
+    fn look_up<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let module = py.import(self.module)?.into_any();
+        self.path.split('.').try_fold(module, |object, part| object.getattr(part))
     }
 }
 
@@ -65,12 +73,8 @@ names! {
 }
 
 /// The logger that everything in `handy_ws` logs on.
-pub(crate) fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let logger = LOGGER.get_or_try_init(py, || {
-        PyResult::Ok(calls::call(get_logger(py)?, ("handy_ws",), None)?.unbind())
-    })?;
-    Ok(logger.bind(py))
+pub(crate) fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    calls::call(get_logger(py)?, ("handy_ws",), None)
 }
 
 /// Calls a method of that logger.

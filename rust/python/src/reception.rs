@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::arrival::{Arrival, Owner};
+use crate::away::{self, Away};
 use crate::connection::Context;
 use crate::gate::{self, Gate, Guide};
 use crate::logging;
@@ -254,7 +255,7 @@ impl Reception {
         let session = self.settings()?.as_ref().map(Session::new).transpose()?.map(Box::new);
         let host: Option<IpAddr> = address.0.parse().ok();
         let address = host.map(|host| SocketAddr::new(host, address.1));
-        let guest = Guest::new(socket, session, address, Some(owner));
+        let guest = Guest::new(socket, session, address, Some(Away::new(owner)));
         let now = seconds(now)?;
         let (_inside, added) = self.detached(py, |state| state.reception.add(now, guest));
         added.ok_or_else(closed)?.map_err(os_error)
@@ -287,6 +288,7 @@ impl Reception {
                 Needed::Back(come) => break come,
             }
         };
+        away::let_go(py);
         if logging::is_pending() {
             logging::deliver(py);
         }
@@ -320,6 +322,7 @@ impl Reception {
     /// Close the connections of all clients.
     fn let_go(&self, py: Python<'_>) {
         self.detached(py, State::let_go);
+        away::let_go(py);
     }
 
     /// The same, and the descriptor; nothing else can be done then.

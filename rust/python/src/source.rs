@@ -6,15 +6,16 @@ use std::sync::Arc;
 use handy_ws_core::tls::Session;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pyo3::{PyTraverseError, PyVisit, intern};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::arrival::host_and_port;
+use crate::away::Away;
 use crate::{calls, names};
 
 /// What makes `WebSocketConnection.request`, when somebody asks for it.
 pub(crate) enum Source {
     /// A `RequestSource`.
-    Made(Py<PyAny>),
+    Made(Away<Py<PyAny>>),
     /// What a `RequestSource` is made of: few programs ask.
     Kept(Box<Kept>),
 }
@@ -54,7 +55,7 @@ impl Source {
     /// The peer's host and port.
     pub(crate) fn remote_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Made(source) => source.bind(py).getattr(intern!(py, "remote_address")),
+            Self::Made(source) => source.bind(py).getattr("remote_address"),
             Self::Kept(kept) => Ok(host_and_port(kept.address).into_pyobject(py)?.into_any()),
         }
     }
@@ -65,12 +66,12 @@ impl Source {
             Self::Made(source) => source.bind(py).clone(),
             Self::Kept(kept) => kept.make(py)?,
         };
-        calls::call(&source.getattr(intern!(py, "request"))?, (), None)
+        calls::call(&source.getattr("request")?, (), None)
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Self::Made(source) => visit.call(source),
+            Self::Made(source) => visit.call(&**source),
             Self::Kept(_) => Ok(()),
         }
     }
