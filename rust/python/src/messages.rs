@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyString};
 use pyo3::{PyClass, PyClassInitializer, PyTraverseError, PyVisit, ffi};
 
 use crate::connection::WebSocketConnection;
+use crate::text;
 
 /// A text message (RFC 6455 section 5.6; handy-httpd's `WebSocketTextMessage`).
 #[pyclass(frozen, module = "handy_ws")]
@@ -68,9 +69,11 @@ pub(crate) trait Message:
 }
 
 impl Message for WebSocketTextMessage {
-    /// `payload` is valid UTF-8.
     fn new(connection: &Bound<'_, WebSocketConnection>, payload: &[u8]) -> PyResult<Self> {
-        let payload = text(connection.py(), payload)?.unbind();
+        debug_assert!(std::str::from_utf8(payload).is_ok());
+        // SAFETY: the payloads of text messages are valid UTF-8, as the core has proven.
+        let payload = unsafe { std::str::from_utf8_unchecked(payload) };
+        let payload = text::to_str(connection.py(), payload)?.unbind();
         Ok(Self { connection: connection.clone().unbind(), payload })
     }
 
@@ -114,21 +117,6 @@ impl<M: Message> Maker<M> {
         };
         self.0 = Some(object.clone().unbind());
         Ok(object)
-    }
-}
-
-/// The `str` of a payload that is valid UTF-8. Most are ASCII, and have to be copied only.
-fn text<'py>(py: Python<'py>, payload: &[u8]) -> PyResult<Bound<'py, PyString>> {
-    let length = match ffi::Py_ssize_t::try_from(payload.len()) {
-        Ok(length @ 2..) if payload.is_ascii() => length,
-        _ => return PyString::from_bytes(py, payload), // which shares those of no or one character
-    };
-    // SAFETY: a new string, which nobody else has seen, with room for so many bytes.
-    unsafe {
-        let string = Bound::from_owned_ptr_or_err(py, ffi::PyUnicode_New(length, 127))?;
-        let place = ffi::PyUnicode_1BYTE_DATA(string.as_ptr());
-        ptr::copy_nonoverlapping(payload.as_ptr(), place, payload.len());
-        Ok(string.cast_into_unchecked())
     }
 }
 
