@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,6 +191,54 @@ def test_a_message_byte_by_byte_costs_its_size_at_most_twice(serve: Serve) -> No
     assert resident() - before < 2 * size * len(clients) + 4 * MIB
     for client in clients:
         client.reset()
+
+
+def test_a_long_message_with_all_that_may_be_around_it(serve: Serve) -> None:
+    server = serve(Echo(), WebSocketConfig(max_message_size=2 * MIB, send_queue_limit=4 * MIB))
+    first, second = os.urandom(400_000), os.urandom(700_000)
+    stream = frame(BINARY, first, fin=False) + frame(PING, b"between")
+    stream += frame(CONTINUATION, second) + frame(TEXT, b"behind")
+    with RawWebSocket.open(server.address) as client:
+        for _ in range(3):
+            sender = threading.Thread(target=client.send, args=[stream])
+            sender.start()
+            assert client.read_frame() == Frame(0x80 | PONG, b"between")
+            assert client.read_frame() == Frame(0x80 | BINARY, first + second)
+            assert client.read_text() == "behind"
+            sender.join()
+
+
+@pytest.mark.parametrize("position", [0, 1, 100_000, 500_001, 999_999])
+def test_text_that_is_wrong_anywhere_in_a_long_message(serve: Serve, position: int) -> None:
+    server = serve(Echo())
+    text = bytearray("é".encode() * 500_000)
+    text[position] = 0xFF
+    with RawWebSocket.open(server.address) as client:
+        sender = threading.Thread(target=send_all_that_can_be, args=[client, frame(TEXT, text)])
+        sender.start()
+        assert client.read_until_close()[1] == CloseCode.INVALID_PAYLOAD
+        client.reset()
+        sender.join()
+
+
+def send_all_that_can_be(client: RawWebSocket, data: bytes) -> None:
+    with suppress(OSError):
+        client.send(data)
+
+
+def test_a_close_in_the_midst_of_a_long_message(serve: Serve) -> None:
+    recorder = Recorder()
+    server = serve(recorder)
+    stream = frame(BINARY, bytes(MIB))
+    with RawWebSocket.open(server.address) as client:
+        connection = recorder.next("established")
+        client.send(stream[:600_000])
+        connection.close()
+        assert client.read_until_close() == (0, CloseCode.NORMAL)
+        client.send(stream[600_000:] + frame(CLOSE, close_payload(1000)))
+        assert recorder.next("close") == (1000, "")
+        assert recorder.next("closed") is connection
+        assert connection.close_code == CloseCode.NORMAL
 
 
 def test_a_million_empty_fragments_are_bounded(serve: Serve) -> None:

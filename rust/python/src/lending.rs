@@ -7,6 +7,7 @@ use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyString};
 
 use crate::away::Away;
+use crate::heap::keep_free_memory;
 
 /// From this size on payloads are lent: to copy a short one costs less than to keep it.
 const LENT_SIZE: usize = 8 << 10;
@@ -21,6 +22,7 @@ pub(crate) fn send_text<C>(
     if !is_lent(payload, text.len()) {
         return Ok(connection.send_text(text, compress));
     }
+    keep_free_memory();
     let loan = Away::new(PyBackedStr::try_from(payload.clone())?);
     Ok(connection.lend_text(Box::new(loan), compress))
 }
@@ -35,6 +37,7 @@ pub(crate) fn send_binary<C>(
     if !is_lent(payload, bytes.len()) {
         return connection.send_binary(bytes, compress);
     }
+    keep_free_memory();
     let loan = Away::new(PyBackedBytes::from(payload.clone()));
     connection.lend_binary(Box::new(loan), compress)
 }

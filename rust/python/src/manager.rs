@@ -26,7 +26,7 @@ use crate::source::Source;
 use crate::terms::{self, Accepted};
 use crate::timing::{Stopwatch, Timings, seconds};
 use crate::tls::{TlsStream, take_descriptor};
-use crate::{away, calls, heap, logging, names};
+use crate::{away, calls, logging, names};
 
 /// How much longer than all else the last callbacks on an executor may take when a server stops.
 const SHARE_OF_LAST_CALLBACKS: f64 = 0.05;
@@ -113,7 +113,6 @@ impl WebSocketManager {
     /// Raises `RuntimeError` if the manager is open already, `OSError` if the system refuses.
     fn open(&self, py: Python<'_>) -> PyResult<()> {
         logging::follow_python_level(py)?;
-        heap::keep_free_memory();
         let manager = Manager::new(&self.handle).map_err(names::loop_error)?;
         let life = Some(Life::new(manager));
         *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life;

@@ -6,6 +6,8 @@
 //! once [`is_closed`](Connection::is_closed), a server is the first to close it (section 7.1.1).
 //! So are all deadlines: a peer that never answers our CLOSE is not noticed here.
 
+use std::ops::RangeInclusive;
+
 use super::{
     CloseFrame, Decoder, Event, Inflation, Input, Limits, Payload, ProtocolError, SharedInflater,
 };
@@ -77,21 +79,10 @@ impl Connection {
         input: &mut Input<'_>,
     ) -> Option<Received> {
         match &mut self.state {
-            State::Open(decoder) => match decoder.next(limits, inflater, input) {
-                Ok(None) => None,
-                Ok(Some(Event::Text(payload))) => Some(Received::Text(payload)),
-                Ok(Some(Event::Binary(payload))) => Some(Received::Binary(payload)),
-                Ok(Some(Event::Ping(payload))) => Some(Received::Ping(payload)),
-                Ok(Some(Event::Pong(payload))) => Some(Received::Pong(payload)),
-                Ok(Some(Event::Close(frame))) => {
-                    self.state = State::CloseReceived(frame.clone());
-                    Some(Received::Close(frame))
-                }
-                Err(error) => {
-                    self.state = State::Failed(error);
-                    Some(Received::Failed(error))
-                }
-            },
+            State::Open(decoder) => {
+                let result = decoder.next(limits, inflater, input);
+                self.take(result)
+            }
             State::Closing { decoder, sent } => {
                 let received = match decoder.skip_to_close(limits, inflater, input) {
                     Ok(None) => return None,
@@ -105,6 +96,41 @@ impl Connection {
             State::CloseReceived(_) | State::Failed(_) | State::Closed(_) => {
                 input.discard();
                 None
+            }
+        }
+    }
+
+    /// Has `read` put what comes next of a long frame into the place where its message is put together:
+    /// see [`Decoder::fill`]. The answer is that of [`receive`](Self::receive).
+    ///
+    /// `None`, and `read` is not called, if there is no such frame or the connection is not open.
+    #[inline]
+    pub fn fill(
+        &mut self,
+        room: RangeInclusive<usize>,
+        read: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Option<Option<Received>> {
+        let State::Open(decoder) = &mut self.state else { return None };
+        let result = decoder.fill(room, read)?;
+        Some(self.take(result))
+    }
+
+    /// What an open connection makes of what was decoded.
+    #[inline]
+    fn take(&mut self, result: Result<Option<Event>, ProtocolError>) -> Option<Received> {
+        match result {
+            Ok(None) => None,
+            Ok(Some(Event::Text(payload))) => Some(Received::Text(payload)),
+            Ok(Some(Event::Binary(payload))) => Some(Received::Binary(payload)),
+            Ok(Some(Event::Ping(payload))) => Some(Received::Ping(payload)),
+            Ok(Some(Event::Pong(payload))) => Some(Received::Pong(payload)),
+            Ok(Some(Event::Close(frame))) => {
+                self.state = State::CloseReceived(frame.clone());
+                Some(Received::Close(frame))
+            }
+            Err(error) => {
+                self.state = State::Failed(error);
+                Some(Received::Failed(error))
             }
         }
     }

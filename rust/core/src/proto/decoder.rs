@@ -10,6 +10,8 @@
 //! Headers are judged byte by byte, in the order of the bytes; what is wrong first is reported,
 //! whether the header came in one piece or in six.
 
+use std::ops::RangeInclusive;
+
 use super::deflate::{InboundDeflate, Inflation, SharedInflater, compressed_limit};
 use super::frame::{self, First, Header, MASK_KEY_SIZE, Short};
 use super::mask::rotate_key;
@@ -77,6 +79,22 @@ impl Default for Frame {
     }
 }
 
+impl Frame {
+    /// Notes that so much more of the payload of a data frame was read. Returns whether its message
+    /// ends with that.
+    fn note_read(&mut self, count: usize) -> bool {
+        let Self::Data { fin, key, remaining } = self else { return false };
+        *remaining -= count;
+        *key = rotate_key(*key, count);
+        if *remaining > 0 {
+            return false;
+        }
+        let ends = *fin;
+        *self = Self::default();
+        ends
+    }
+}
+
 impl Decoder {
     /// A decoder for a connection on which nothing was received yet.
     #[must_use]
@@ -100,6 +118,34 @@ impl Decoder {
             None if input.remaining() == 0 => Ok(None),
             None => self.advance(limits, inflater, input, Sink::Keep),
         }
+    }
+
+    /// Has `read` put what comes next of a frame into the message that it belongs to: what is read
+    /// into an [`Input`] has to be copied there. `read` gets so much room, and returns how much of it
+    /// it has filled. The answer is that of [`next`](Self::next).
+    ///
+    /// `None`, and `read` is not called, unless that much is to come of a frame that is not compressed,
+    /// and as much of its message has come already: who announces much does not get memory for that.
+    pub fn fill(
+        &mut self,
+        room: RangeInclusive<usize>,
+        read: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Option<Result<Option<Event>, ProtocolError>> {
+        let (&Frame::Data { fin, key, remaining }, Some(message)) =
+            (&self.frame, &mut self.message)
+        else {
+            return None;
+        };
+        let (least, most) = room.into_inner();
+        let most = most.min(remaining).min(message.len());
+        if most < least || message.is_compressed() {
+            return None;
+        }
+        Some(
+            message.fill(least..=most, fin, key, read).and_then(|count| {
+                if self.frame.note_read(count) { self.finish() } else { Ok(None) }
+            }),
+        )
     }
 
     /// Reads a short message that is whole, as most are. It says what [`advance`](Self::advance)
@@ -336,30 +382,26 @@ impl Decoder {
         input: &mut Input<'_>,
         sink: Sink,
     ) -> Result<Option<Event>, ProtocolError> {
-        let (Frame::Data { fin, key, remaining }, Some(message)) =
-            (&mut self.frame, &mut self.message)
+        let (&Frame::Data { fin, key, remaining }, Some(message)) =
+            (&self.frame, &mut self.message)
         else {
             return Ok(None);
         };
-        let range = input.unmask(*remaining, *key);
-        *remaining -= range.len();
-        *key = rotate_key(*key, range.len());
-        let (last, ends) = (*fin, *fin && *remaining == 0);
-        if *remaining == 0 {
-            self.frame = Frame::default();
-        }
+        let range = input.unmask(remaining, key);
+        let ends = self.frame.note_read(range.len());
         let bytes = &input.bytes[range];
         match sink {
             Sink::Keep | Sink::Discard if !message.is_compressed() => {
-                message.push(bytes, last, sink)?;
+                message.push(bytes, fin, sink)?;
             }
             Sink::Keep if ends => self.deflate.finish(bytes, message, limits, inflater)?,
             Sink::Keep => self.deflate.push(bytes, message, limits, inflater)?,
             Sink::Discard => {}
         }
-        if !ends {
-            return Ok(None);
-        }
+        if ends { self.finish() } else { Ok(None) }
+    }
+
+    fn finish(&mut self) -> Result<Option<Event>, ProtocolError> {
         self.message.take().map(|message| message.finish()).transpose()
     }
 

@@ -2,12 +2,14 @@
 //!
 //! Only what did not arrive in one piece is put together (RFC 6455, section 5.4). What has come is
 //! unmasked already and is checked and appended at once, so the frame it was in need not be
-//! kept. The buffer doubles as bytes come, and stops short of that once the size of the message
-//! is known: a header that announces a gigabyte and sends ten bytes costs tens of bytes.
+//! kept. The buffer doubles as bytes come, until an eighth is there of a message whose size is known,
+//! and then gets that size: a header that announces a gigabyte and sends ten bytes costs tens of
+//! bytes.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-use super::frame::Header;
+use super::frame::{Header, MASK_KEY_SIZE};
+use super::mask::apply_mask;
 use super::utf8::Utf8Validator;
 use super::{CloseFrame, Limits, Opcode, ProtocolError};
 
@@ -104,13 +106,55 @@ impl Message {
         }
         match sink {
             Sink::Keep => {
-                let most = if last { self.announced } else { usize::MAX };
-                self.reserve(bytes.len(), most);
+                self.make_room(bytes.len(), last);
                 self.payload.extend_from_slice(bytes);
             }
             Sink::Discard => {}
         }
         Ok(())
+    }
+
+    /// Has `read` put the next bytes of the payload where they belong, masked with this key. It gets
+    /// so much room, and returns how much of it it has filled.
+    pub(crate) fn fill(
+        &mut self,
+        room: RangeInclusive<usize>,
+        last: bool,
+        key: [u8; MASK_KEY_SIZE],
+        read: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<usize, ProtocolError> {
+        let start = self.payload.len();
+        // Memory grows when it is used up, and not because there is more to come.
+        let spare = self.payload.capacity() - start;
+        let is_used_up = spare < *room.start();
+        let room = if is_used_up { *room.end() } else { spare.min(*room.end()) };
+        self.make_room(room, last);
+        self.payload.resize(start + room, 0);
+        let count = read(&mut self.payload[start..]).min(room);
+        self.payload.truncate(start + count);
+        let bytes = &mut self.payload[start..];
+        apply_mask(bytes, key);
+        if let Some(text) = &mut self.text {
+            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        Ok(count)
+    }
+
+    /// How many bytes have come and are kept.
+    pub(crate) const fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Makes room for `additional` bytes. If they are of the `last` frame, and an eighth of the message
+    /// is there, then for all that is still to come.
+    fn make_room(&mut self, additional: usize, last: bool) {
+        if !last {
+            return self.reserve(additional, usize::MAX);
+        }
+        let come = self.payload.len();
+        let is_near = self.announced / 8 <= come;
+        let to_come = self.announced.saturating_sub(come).max(additional);
+        self.reserve(if is_near { to_come } else { additional }, self.announced);
     }
 
     /// Takes the next bytes that came out of the inflater.
@@ -206,6 +250,16 @@ mod tests {
             }
             assert_eq!(message.finish(), Ok(Event::Binary(Payload::Assembled(vec![7; size]))));
         }
+    }
+
+    #[test]
+    fn there_is_room_for_all_that_is_to_come_when_an_eighth_is_there() {
+        let mut message = Message::new(&header(Opcode::Binary, 1000));
+        let mut capacity_behind = |length| {
+            message.push(&vec![7; length], true, Sink::Keep).unwrap();
+            message.capacity()
+        };
+        assert_eq!([50, 74, 1, 1].map(&mut capacity_behind), [50, 124, 248, 1000]);
     }
 
     #[test]

@@ -129,6 +129,33 @@ pub(crate) fn decode_compressed<'a>(
     limits: &Limits,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Outcome {
+    let pieces: Vec<_> = pieces.into_iter().collect();
+    let outcome = feed(inflation, limits, &pieces, |_, _| None);
+    let filled = feed(inflation, limits, &pieces, fill);
+    assert_eq!(filled, outcome, "it matters whether bytes are read into their message");
+    outcome
+}
+
+/// What a decoder made of some of the bytes, and of how many; `None`: it wants them as an input.
+type Filled = Option<(Result<Option<Event>, ProtocolError>, usize)>;
+
+/// Reads what there is, which may be less than there is room for.
+fn fill(decoder: &mut Decoder, bytes: &[u8]) -> Filled {
+    let mut count = 0;
+    let event = decoder.fill(1..=2 * bytes.len(), |room| {
+        count = room.len().min(bytes.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        count
+    });
+    event.map(|event| (event, count))
+}
+
+fn feed(
+    inflation: Inflation,
+    limits: &Limits,
+    pieces: &[&[u8]],
+    fill: fn(&mut Decoder, &[u8]) -> Filled,
+) -> Outcome {
     let mut decoder = Decoder::new(inflation);
     // What is inflated takes more memory than what has come, but not more than a message may.
     let extra = if inflation == Inflation::Off { 0 } else { limits.max_message_size };
@@ -140,14 +167,21 @@ pub(crate) fn decode_compressed<'a>(
         let mut bytes = piece.to_vec();
         let mut position = 0;
         loop {
-            let mut input = Input::new(&mut bytes[position..]);
-            let event = decoder.next(limits, &mut inflater, &mut input);
-            let most = 2 * fed + extra;
-            assert!(decoder.capacity() <= most, "more memory than twice what has come");
+            let rest = &mut bytes[position..];
+            let filled = if rest.is_empty() { None } else { fill(&mut decoder, rest) };
+            let goes_on = filled.is_some();
+            let (event, count) = filled.unwrap_or_else(|| {
+                let mut input = Input::new(rest);
+                let event = decoder.next(limits, &mut inflater, &mut input);
+                (event, input.position())
+            });
+            let most = 8 * fed + extra;
+            assert!(decoder.capacity() <= most, "more memory than eight times what has come");
             let start = position;
-            position += input.position();
+            position += count;
             match event {
                 Ok(Some(event)) => outcome.events.push(seen(event, &bytes[start..position])),
+                Ok(None) if goes_on => {}
                 Ok(None) => {
                     assert_eq!(position, bytes.len(), "the input was not used up");
                     break;

@@ -20,6 +20,10 @@ use super::Peer;
 /// are streams that take time to inflate and become nothing.
 const COST_OF_COMPRESSED_BYTE: usize = 8;
 
+/// So much has to be still to come of a frame, and to be there of its message, for the next bytes to
+/// be read into that, and not into the arena.
+const MIN_FILL: usize = 16 * 1024;
+
 /// What a peer needs of the loop to take bytes in.
 pub(in super::super) struct Intake<'a, C> {
     pub(in super::super) limits: &'a Limits,
@@ -34,14 +38,22 @@ pub(in super::super) struct Intake<'a, C> {
 }
 
 impl Peer {
-    /// Reads once into `arena[room]` and decodes what came, in place.
+    /// Reads once and decodes what came: into `arena[room]`, and in place, unless it belongs to a long
+    /// message, which is read into its own memory.
     pub(in super::super) fn read<C>(
         &mut self,
         arena: &mut [u8],
         room: Range<usize>,
         intake: &mut Intake<'_, C>,
     ) -> Taken {
-        let result = self.stream.read(&mut arena[room.clone()]);
+        let mut result = Ok(None);
+        let filled = self.protocol.fill(MIN_FILL..=room.len(), |place| {
+            result = self.stream.read(place);
+            if let Ok(Some(arrival)) = &result { arrival.count } else { 0 }
+        });
+        if filled.is_none() {
+            result = self.stream.read(&mut arena[room.clone()]);
+        }
         self.blocked |= self.stream.unsent() > 0; // it may have answered something
         match result {
             Ok(None) => {
@@ -51,8 +63,17 @@ impl Peer {
             Ok(Some(Arrival { count, more, cost })) => {
                 intake.counters.bytes_received += count as u64;
                 self.deadlines.heard();
-                let arrived = &mut arena[room.start..room.start + count];
-                let used = self.decode(arrived, Some(room.start), intake);
+                let mut used = false;
+                match filled {
+                    Some(None) => {}
+                    Some(Some(received)) => {
+                        self.take(received, &[], None, &mut used, intake);
+                    }
+                    None => {
+                        let arrived = &mut arena[room.start..room.start + count];
+                        used = self.decode(arrived, Some(room.start), intake);
+                    }
+                }
                 if self.deflate.is_some() {
                     let cost = count * COST_OF_COMPRESSED_BYTE;
                     *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
@@ -80,7 +101,6 @@ impl Peer {
         base: Option<usize>,
         intake: &mut Intake<'_, C>,
     ) -> bool {
-        let slot = self.link.slot;
         let mut used = false;
         let mut input = Input::new(data);
         loop {
@@ -90,31 +110,49 @@ impl Peer {
             }
             let received = self.protocol.receive(intake.limits, intake.inflater, &mut input);
             let Some(received) = received else { return used };
-            match received {
-                Received::Text(payload) if self.accepts(&payload, intake) => {
-                    let payload = place(payload, input.all(), base);
-                    used |= matches!(payload, Payload::InPlace(_));
-                    intake.events.push(Event::Text { slot, payload });
-                }
-                Received::Binary(payload) if self.accepts(&payload, intake) => {
-                    let payload = place(payload, input.all(), base);
-                    used |= matches!(payload, Payload::InPlace(_));
-                    intake.events.push(Event::Binary { slot, payload });
-                }
-                Received::Text(_) | Received::Binary(_) => {
-                    self.protocol.fail(ProtocolError::TooManyMessages);
-                    self.take_failure(ProtocolError::TooManyMessages, intake);
-                    return used;
-                }
-                Received::Close(frame) => self.take_close(frame, intake),
-                Received::Ping(payload) => self.take_ping(bytes(&payload, input.all()), intake),
-                Received::Pong(payload) => self.take_pong(bytes(&payload, input.all()), intake),
-                Received::Failed(error) => {
-                    self.take_failure(error, intake);
-                    return used;
-                }
+            if !self.take(received, input.all(), base, &mut used, intake) {
+                return used;
             }
         }
+    }
+
+    /// Takes what was decoded of `data`, which stands at `base`. Returns whether more can follow, and
+    /// notes in `used` if the batch now refers to `data`.
+    #[inline]
+    fn take<C>(
+        &mut self,
+        received: Received,
+        data: &[u8],
+        base: Option<usize>,
+        used: &mut bool,
+        intake: &mut Intake<'_, C>,
+    ) -> bool {
+        let slot = self.link.slot;
+        match received {
+            Received::Text(payload) if self.accepts(&payload, intake) => {
+                let payload = place(payload, data, base);
+                *used |= matches!(payload, Payload::InPlace(_));
+                intake.events.push(Event::Text { slot, payload });
+            }
+            Received::Binary(payload) if self.accepts(&payload, intake) => {
+                let payload = place(payload, data, base);
+                *used |= matches!(payload, Payload::InPlace(_));
+                intake.events.push(Event::Binary { slot, payload });
+            }
+            Received::Text(_) | Received::Binary(_) => {
+                self.protocol.fail(ProtocolError::TooManyMessages);
+                self.take_failure(ProtocolError::TooManyMessages, intake);
+                return false;
+            }
+            Received::Close(frame) => self.take_close(frame, intake),
+            Received::Ping(payload) => self.take_ping(bytes(&payload, data), intake),
+            Received::Pong(payload) => self.take_pong(bytes(&payload, data), intake),
+            Received::Failed(error) => {
+                self.take_failure(error, intake);
+                return false;
+            }
+        }
+        true
     }
 
     /// Counts a message, unless there are too many of them.
