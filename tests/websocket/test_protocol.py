@@ -214,7 +214,9 @@ def test_text_that_is_wrong_anywhere_in_a_long_message(serve: Serve, position: i
     text = bytearray("é".encode() * 500_000)
     text[position] = 0xFF
     with RawWebSocket.open(server.address) as client:
-        sender = threading.Thread(target=send_all_that_can_be, args=[client, frame(TEXT, text)])
+        sender = threading.Thread(
+            target=send_all_that_can_be, args=[client, frame(TEXT, bytes(text))]
+        )
         sender.start()
         assert client.read_until_close()[1] == CloseCode.INVALID_PAYLOAD
         client.reset()
