@@ -100,11 +100,17 @@ impl Connection {
         }
     }
 
+    /// Whether the next bytes are of the payload of a message: [`fill`](Self::fill) may take them.
+    #[inline]
+    #[must_use]
+    pub const fn is_in_payload(&self) -> bool {
+        matches!(&self.state, State::Open(decoder) if decoder.is_in_payload())
+    }
+
     /// Has `read` put what comes next of a long frame into the place where its message is put together:
     /// see [`Decoder::fill`]. The answer is that of [`receive`](Self::receive).
     ///
     /// `None`, and `read` is not called, if there is no such frame or the connection is not open.
-    #[inline]
     pub fn fill(
         &mut self,
         room: RangeInclusive<usize>,

@@ -120,6 +120,12 @@ impl Decoder {
         }
     }
 
+    /// Whether the next bytes are of the payload of a message.
+    #[inline]
+    pub(super) const fn is_in_payload(&self) -> bool {
+        matches!(self.frame, Frame::Data { .. })
+    }
+
     /// Has `read` put what comes next of a frame into the message that it belongs to: what is read
     /// into an [`Input`] has to be copied there. `read` gets so much room, and returns how much of it
     /// it has filled. The answer is that of [`next`](Self::next).

@@ -38,22 +38,52 @@ pub(in super::super) struct Intake<'a, C> {
 }
 
 impl Peer {
-    /// Reads once and decodes what came: into `arena[room]`, and in place, unless it belongs to a long
-    /// message, which is read into its own memory.
+    /// Reads once into `arena[room]` and decodes what came, in place. What belongs to a long message
+    /// is read into that instead.
     pub(in super::super) fn read<C>(
         &mut self,
         arena: &mut [u8],
         room: Range<usize>,
         intake: &mut Intake<'_, C>,
     ) -> Taken {
+        if self.protocol.is_in_payload()
+            && let Some(taken) = self.read_on(room.len(), intake)
+        {
+            return taken;
+        }
+        let result = self.stream.read(&mut arena[room.clone()]);
+        self.take_arrival(result, intake, |peer, count, intake| {
+            let arrived = &mut arena[room.start..room.start + count];
+            peer.decode(arrived, Some(room.start), intake)
+        })
+    }
+
+    /// Reads once into the message that is being put together, if it is a long one.
+    #[cold]
+    fn read_on<C>(&mut self, most: usize, intake: &mut Intake<'_, C>) -> Option<Taken> {
         let mut result = Ok(None);
-        let filled = self.protocol.fill(MIN_FILL..=room.len(), |place| {
+        let received = self.protocol.fill(MIN_FILL..=most, |place| {
             result = self.stream.read(place);
             if let Ok(Some(arrival)) = &result { arrival.count } else { 0 }
-        });
-        if filled.is_none() {
-            result = self.stream.read(&mut arena[room.clone()]);
-        }
+        })?;
+        Some(self.take_arrival(result, intake, |peer, _, intake| {
+            let mut used = false;
+            if let Some(received) = received {
+                peer.take(received, &[], None, &mut used, intake);
+            }
+            used
+        }))
+    }
+
+    /// Says what a read came to. `decode` has the bytes decoded, if there are any, and returns whether
+    /// the batch now refers to them.
+    #[inline]
+    fn take_arrival<C>(
+        &mut self,
+        result: io::Result<Option<Arrival>>,
+        intake: &mut Intake<'_, C>,
+        decode: impl FnOnce(&mut Self, usize, &mut Intake<'_, C>) -> bool,
+    ) -> Taken {
         self.blocked |= self.stream.unsent() > 0; // it may have answered something
         match result {
             Ok(None) => {
@@ -63,17 +93,7 @@ impl Peer {
             Ok(Some(Arrival { count, more, cost })) => {
                 intake.counters.bytes_received += count as u64;
                 self.deadlines.heard();
-                let mut used = false;
-                match filled {
-                    Some(None) => {}
-                    Some(Some(received)) => {
-                        self.take(received, &[], None, &mut used, intake);
-                    }
-                    None => {
-                        let arrived = &mut arena[room.start..room.start + count];
-                        used = self.decode(arrived, Some(room.start), intake);
-                    }
-                }
+                let used = decode(self, count, intake);
                 if self.deflate.is_some() {
                     let cost = count * COST_OF_COMPRESSED_BYTE;
                     *intake.inflate_budget = intake.inflate_budget.saturating_sub(cost);
@@ -118,7 +138,11 @@ impl Peer {
 
     /// Takes what was decoded of `data`, which stands at `base`. Returns whether more can follow, and
     /// notes in `used` if the batch now refers to `data`.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call for each message costs a tenth of a short one"
+    )]
+    #[inline(always)]
     fn take<C>(
         &mut self,
         received: Received,
