@@ -15,7 +15,7 @@ const BYTE_BY_BYTE: usize = 600;
 ///
 /// # Panics
 ///
-/// If it does not, or if the decoder owns more than twice what has come.
+/// If it does not, or if the decoder owns more than eight times what has come.
 pub fn decoder(data: &[u8]) {
     let mut script = Script::new(data);
     let limits = script.limits(Inflation::Off);

@@ -177,7 +177,8 @@ impl<'a, L: Listener> Ear<'a, L> {
         SMALL
             + CONTROL
             + match self.inflation {
-                Inflation::Off => 2 * message.min(self.fed),
+                // It doubles, or there is room for all of a message of which an eighth is there.
+                Inflation::Off => message.saturating_mul(2).min(8 * self.fed),
                 // What is in plain frames doubles as above, what is inflated stops at the limit.
                 Inflation::ByMessage | Inflation::WithTakeover => INFLATING + 2 * message,
             }
