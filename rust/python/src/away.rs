@@ -66,7 +66,7 @@ impl<T: Into<Object>> Drop for Away<T> {
 }
 
 impl Object {
-    /// How many bytes it has, if they are many.
+    /// How many bytes it has, if they may be many; else one, so that it is noticed.
     fn size(&self) -> usize {
         match self {
             Self::Any(_) => 1,

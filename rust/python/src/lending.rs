@@ -1,12 +1,12 @@
 //! Payloads that the core sends from where Python has them.
 
-use handy_ws_core::manager::{Closed, Compress, Connection, Sent};
+use handy_ws_core::manager::{Closed, Compress, Connection, Lent, Sent};
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
 use pyo3::types::{PyBytes, PyString};
 
-use crate::away::Away;
+use crate::away::{Away, Object};
 use crate::heap::keep_free_memory;
 
 /// From this size on payloads are lent: to copy a short one costs less than to keep it.
@@ -22,9 +22,8 @@ pub(crate) fn send_text<C>(
     if !is_lent(payload, text.len()) {
         return Ok(connection.send_text(text, compress));
     }
-    keep_free_memory();
-    let loan = Away::new(PyBackedStr::try_from(payload.clone())?);
-    Ok(connection.lend_text(Box::new(loan), compress))
+    let loan = lend(PyBackedStr::try_from(payload.clone())?);
+    Ok(connection.lend_text(loan, compress))
 }
 
 /// Sends a binary message, whose payload is lent if it is long.
@@ -37,9 +36,15 @@ pub(crate) fn send_binary<C>(
     if !is_lent(payload, bytes.len()) {
         return connection.send_binary(bytes, compress);
     }
+    connection.lend_binary(lend(PyBackedBytes::from(payload.clone())), compress)
+}
+
+fn lend<T>(payload: T) -> Lent
+where
+    T: Into<Object> + AsRef<[u8]> + Send + Sync + 'static,
+{
     keep_free_memory();
-    let loan = Away::new(PyBackedBytes::from(payload.clone()));
-    connection.lend_binary(Box::new(loan), compress)
+    Box::new(Away::new(payload))
 }
 
 /// Whether a payload of so many bytes is lent. An object of a subclass may run code when it goes,

@@ -12,41 +12,6 @@ use pyo3::types::PyString;
 /// So much of a text is looked at together: if it is ASCII, it needs no decoding.
 const CHUNK: usize = 16;
 
-/// What a string keeps a character in.
-trait Unit: From<u8> {
-    /// The largest character that fits.
-    const MAX: ffi::Py_UCS4;
-
-    /// Of a character that fits.
-    fn of(character: char) -> Self;
-}
-
-impl Unit for u8 {
-    const MAX: ffi::Py_UCS4 = 0xFF;
-
-    #[expect(clippy::cast_possible_truncation, reason = "it fits")]
-    fn of(character: char) -> Self {
-        u32::from(character) as Self
-    }
-}
-
-impl Unit for u16 {
-    const MAX: ffi::Py_UCS4 = 0xFFFF;
-
-    #[expect(clippy::cast_possible_truncation, reason = "it fits")]
-    fn of(character: char) -> Self {
-        u32::from(character) as Self
-    }
-}
-
-impl Unit for u32 {
-    const MAX: ffi::Py_UCS4 = 0x0010_FFFF;
-
-    fn of(character: char) -> Self {
-        Self::from(character)
-    }
-}
-
 /// The `str` of a text.
 pub(crate) fn to_str<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
     if text.len() < 2 {
@@ -70,18 +35,22 @@ fn ascii<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
 }
 
 #[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the largest fits")]
 fn not_ascii<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
-    // A character begins with a larger byte than smaller ones do.
-    match text.bytes().max() {
-        None | Some(..0xC4) => decoded::<u8>(py, text),
-        Some(..0xF0) => decoded::<u16>(py, text),
-        Some(_) => decoded::<u32>(py, text),
+    let count = text.chars().count();
+    // SAFETY: there are as many places as characters. And a character begins with a larger byte than
+    // smaller ones do.
+    unsafe {
+        match text.bytes().max() {
+            None | Some(..0xC4) => {
+                string(py, count, 0xFF, |places| decode(text, places, |c| u32::from(c) as u8))
+            }
+            Some(..0xF0) => {
+                string(py, count, 0xFFFF, |places| decode(text, places, |c| u32::from(c) as u16))
+            }
+            Some(_) => string(py, count, 0x10_FFFF, |places| decode(text, places, u32::from)),
+        }
     }
-}
-
-fn decoded<'py, U: Unit>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
-    // SAFETY: there are as many places as characters, and the largest is for this unit.
-    unsafe { string(py, text.chars().count(), U::MAX, |places| decode::<U>(text, places)) }
 }
 
 /// A new string of that length, as `fill` fills it.
@@ -105,8 +74,8 @@ unsafe fn string<U>(
     }
 }
 
-/// Puts each character into its place.
-fn decode<U: Unit>(text: &str, mut places: &mut [MaybeUninit<U>]) {
+/// Puts each character into its place, as `unit` has it.
+fn decode<U: From<u8>>(text: &str, mut places: &mut [MaybeUninit<U>], unit: impl Fn(char) -> U) {
     let mut rest = text;
     while !rest.is_empty() {
         let count = match rest.as_bytes().first_chunk::<CHUNK>() {
@@ -121,7 +90,7 @@ fn decode<U: Unit>(text: &str, mut places: &mut [MaybeUninit<U>]) {
                 let mut characters = rest.chars();
                 let mut count = 0;
                 for (place, character) in places.iter_mut().zip(characters.by_ref().take(CHUNK)) {
-                    place.write(U::of(character));
+                    place.write(unit(character));
                     count += 1;
                 }
                 rest = characters.as_str();

@@ -101,9 +101,7 @@ impl Message {
         last: bool,
         sink: Sink,
     ) -> Result<(), ProtocolError> {
-        if let Some(text) = &mut self.text {
-            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
-        }
+        check(&mut self.text, bytes)?;
         match sink {
             Sink::Keep => {
                 self.make_room(bytes.len(), last);
@@ -134,9 +132,7 @@ impl Message {
         self.payload.truncate(start + count);
         let bytes = &mut self.payload[start..];
         apply_mask(bytes, key);
-        if let Some(text) = &mut self.text {
-            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
-        }
+        check(&mut self.text, bytes)?;
         Ok(count)
     }
 
@@ -166,10 +162,7 @@ impl Message {
         let limit = limits.max_message_size;
         let room = self.room(limits);
         // Bad text before the limit comes before the limit, however it was cut.
-        if let Some(text) = &mut self.text {
-            let bytes = &bytes[..bytes.len().min(room)];
-            text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
-        }
+        check(&mut self.text, &bytes[..bytes.len().min(room)])?;
         if bytes.len() > room {
             return Err(ProtocolError::MessageTooBig { limit });
         }
@@ -218,6 +211,12 @@ impl Message {
     pub(crate) fn capacity(&self) -> usize {
         self.payload.capacity()
     }
+}
+
+/// Checks the next bytes of a message, if it is a text.
+fn check(text: &mut Option<Utf8Validator>, bytes: &[u8]) -> Result<(), ProtocolError> {
+    let Some(text) = text else { return Ok(()) };
+    text.feed(bytes).map_err(|_| ProtocolError::InvalidUtf8)
 }
 
 #[cfg(test)]

@@ -268,7 +268,8 @@ fn memory_follows_what_has_come_and_ends_at_the_known_size() {
             done = decoder
                 .next(&LIMITS, &mut SharedInflater::new(), &mut Input::new(&mut bytes.to_vec()))
                 .unwrap();
-            assert!(decoder.capacity() <= 8 * fed);
+            let times = if fed < payload.len() / 8 { 2 } else { 8 };
+            assert!(decoder.capacity() <= times * fed);
             assert!(decoder.capacity() <= payload.len(), "the size of a fin frame is known");
         }
         let Some(Event::Binary(Payload::Assembled(bytes))) = done else { panic!("{done:?}") };
