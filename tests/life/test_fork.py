@@ -18,10 +18,7 @@ OPTIONS = ("-W", "ignore::DeprecationWarning")
 #: `fork(function, ending)` runs the function in a child, and returns the child's status.
 FORK = """
 import faulthandler, traceback
-
-class Echo(WebSocketMessageHandler):
-    def on_text_message(self, message):
-        message.connection.send_text(message.payload)
+from tests.websocket.recorder import Echo, wait_until
 
 websockets = WebSocketHandler(Echo())
 server.start_in_thread()
@@ -60,8 +57,7 @@ class Load:
         self.done = threading.Event()
         self.clients = [RawWebSocket.open(server.address) for _ in range(8)]
         manager = server.websocket_manager
-        while manager.stats().connections_total < 8:  # counted at the end of a turn
-            time.sleep(0.001)
+        wait_until(lambda: manager.stats().connections_total == 8)
         self.connections = manager.connections
         self.counts = [0] * 8
         tasks = [(self.echo, number) for number in range(8)] + [(self.send,)] * 2

@@ -10,10 +10,7 @@ from tests.life.program import run
 def test_long_texts_do_not_take_new_memory_from_the_system_each_time() -> None:
     source = """
         import resource
-
-        class Echo(WebSocketMessageHandler):
-            def on_text_message(self, message):
-                message.connection.send_text(message.payload)
+        from tests.websocket.recorder import Echo
 
         def echo(count):
             for _ in range(count):
